@@ -1,0 +1,1 @@
+"""The host's endpoints: limits, cached responses, compression, headers, and what the recorder saw of them."""

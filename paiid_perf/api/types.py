@@ -1,0 +1,59 @@
+"""What the api domain talks about: endpoint classes, response strategies, facts and decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointClass:
+    """The endpoints that share a limit, a cache strategy and an objective. The longest ``match`` wins.
+
+    ``match`` is a path prefix, or a route / view name (``trading:order-list``); ``""`` matches the rest.
+    """
+
+    name: str
+    match: str | Sequence[str] = ""
+    rate: str | None = None
+    """django-ratelimit's syntax (``60/m``, ``5/10s``); None: no limit."""
+    rate_key: str | Callable[..., str] = "user_or_ip"
+    """``ip``, ``user``, ``user_or_ip``, ``header:X-…``, or a callable(group, request)."""
+    cache: str | None = None
+    """Name of a ResponseStrategy; None: answers are not cached."""
+    compress: bool = True
+    latency_objective_ms: float = 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseStrategy:
+    """How answers of safe requests are cached: for how long, for whom, and what invalidates them."""
+
+    name: str
+    ttl: timedelta
+    scope: Literal["public", "user"] = "public"
+    """``public`` answers are stored for anonymous requests only, unless ``shared_with_users`` is set."""
+    shared_with_users: bool = False
+    """True: the host states that the answer does not depend on who asks."""
+    depends_on: Sequence[str] = ()
+    """Model labels; a commit that touches one of them invalidates every answer of this strategy."""
+    stale_while_revalidate: timedelta = timedelta(0)
+    query_params: Sequence[str] | None = None
+    """Parameters that are part of the key; None: all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """What the recorder saw of one endpoint in a window. Times in ms."""
+
+    endpoint: str
+    requests: int
+    errors: int
+    p50_ms: float
+    p95_ms: float
+    mean_ms: float
+    queries_per_request: float
+    db_ms_per_request: float
+    details: tuple[tuple[str, Any], ...] = ()

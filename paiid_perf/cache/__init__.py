@@ -1,0 +1,1 @@
+"""The cache: strategies, invalidation on commit, warming, memory."""

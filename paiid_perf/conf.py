@@ -1,0 +1,186 @@
+"""Every setting of ``settings.PAIID_PERF``, typed, with its default.
+
+``get_settings()`` costs one attribute read after the first call; it follows Django's
+``setting_changed``, so ``override_settings`` works in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from functools import lru_cache
+from typing import Any, Literal
+
+from django.conf import settings as django_settings
+from django.core.signals import setting_changed
+
+from paiid_perf.exceptions import ConfigurationError
+
+SETTING = "PAIID_PERF"
+
+Policy = Literal["off", "report", "approve", "auto"]
+POLICIES: tuple[Policy, ...] = ("off", "report", "approve", "auto")
+
+#: The kinds of change, each with a policy of its own. Reading is the default; acting is by policy.
+CHANGE_KINDS: tuple[str, ...] = (
+    "index_create",
+    "index_drop",
+    "materialized_view",
+    "retention",
+    "cache_warm",
+    "cache_config",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The effective settings. Field names in capitals are the keys of ``settings.PAIID_PERF``."""
+
+    # --- the whole -----------------------------------------------------------------------------
+    ENABLED: bool = True
+    """False turns the middleware into a pass-through and every trigger into a refusal."""
+    KILL_SWITCH: bool = False
+    """True stops every automatic change at once; reading and reporting go on."""
+    DATABASE: str = "default"
+    """The database alias that runs look at, and that runs lock."""
+    CACHE: str = "default"
+    """The cache alias of the request path. A django-redis cache gives the full product."""
+    REDIS_TIMEOUT: float = 0.05
+    """Seconds that a request may wait for Redis before it goes on without."""
+    REDIS_COOL_OFF: float = 5.0
+    """Seconds for which Redis is left alone after a time-out (circuit breaker)."""
+    KEY_PREFIX: str = "perf"
+    """First part of every key written to the cache."""
+
+    # --- policies and the closed loop ---------------------------------------------------------
+    POLICY: Mapping[str, Policy] = field(default_factory=dict)
+    """Policy per kind of change; ``"*"`` is the default of the rest (``report``)."""
+    CHANGE_WINDOW: tuple[str, str] | None = None
+    """("22:00", "05:00"): automatic changes only between these times (server time zone); None: always."""
+    MIN_GAIN: float = 0.10
+    """A change is kept only if the affected queries' time falls by at least this fraction."""
+    MAX_REGRESSION: float = 0.10
+    """A change is reverted if a query of weight gets slower by more than this fraction."""
+    VERIFY: Literal["replay", "window"] = "window"
+    """``replay`` runs sampled statements again at once (read-only, rolled back); ``window`` compares live counters."""
+    VERIFY_WINDOW: timedelta = timedelta(minutes=30)
+    """How long live counters gather before a change is judged (with ``VERIFY = "window"``)."""
+    REVERTED_COOL_OFF: timedelta = timedelta(days=30)
+    """A change that was reverted is not proposed again for this long."""
+    RECOMMENDATION_EXPIRES: timedelta = timedelta(days=35)
+    """A proposal that no run has confirmed for this long expires (Azure SQL's rule)."""
+    PHASE_TIMEOUT: timedelta = timedelta(minutes=30)
+    """A phase stops acting past this and reports what it had."""
+
+    # --- database --------------------------------------------------------------------------------
+    STATEMENT_TIMEOUT: timedelta = timedelta(seconds=10)
+    """On every statement that reads or explains."""
+    DDL_TIMEOUT: timedelta = timedelta(minutes=20)
+    """On every CREATE / DROP INDEX CONCURRENTLY and REFRESH."""
+    LOCK_TIMEOUT: timedelta = timedelta(seconds=2)
+    """On every lock that an action waits for."""
+    INDEX_STORAGE_BUDGET_MB: int = 0
+    """Megabytes that new indexes may take together; 0: a tenth of the database."""
+    INDEX_MAX_WIDTH: int = 3
+    """Columns of an advised index at the most."""
+    MAX_CHANGES_PER_RUN: int = 10
+    """Automatic changes that one run may apply."""
+    QUERY_SAMPLE_RATE: float = 0.01
+    """Share of requests whose SELECTs are sampled with their parameters for replay; 0: none."""
+    QUERY_SAMPLE_TTL: timedelta = timedelta(hours=1)
+    """How long sampled statements live in Redis. They are never stored elsewhere or shown."""
+
+    # --- request path ------------------------------------------------------------------------------
+    RECORD: bool = True
+    RESPONSE_CACHE: bool = True
+    RATE_LIMITS: bool = True
+    COMPRESS_MIN_BYTES: int = 1024
+    """Responses under this size are not compressed; 0: none is."""
+    PERFORMANCE_HEADERS: Literal["off", "staff", "all"] = "staff"
+    """Who sees ``Server-Timing``, ``X-Cache`` and ``X-Response-Time``."""
+    TRUSTED_PROXIES: tuple[str, ...] = ()
+    """Networks of the proxies in front; the client is the right-most hop that is not one of them."""
+    SAFELIST: tuple[str, ...] = ()
+    """Networks that are never limited or blocked."""
+    FLUSH_INTERVAL: timedelta = timedelta(seconds=5)
+    """How often a process hands its recorded metrics over."""
+
+    # --- cache -------------------------------------------------------------------------------------
+    CACHE_WARM_BUDGET: timedelta = timedelta(seconds=30)
+    """Wall time that one warming pass may take."""
+
+    # --- monitoring --------------------------------------------------------------------------------
+    METRIC_RETENTION: Mapping[str, timedelta] = field(
+        default_factory=lambda: {
+            "minute": timedelta(hours=48),
+            "hour": timedelta(days=60),
+            "day": timedelta(days=730),
+        }
+    )
+    """How long metric rows of each resolution are kept."""
+    NOTIFIERS: tuple[str, ...] = ()
+    """Dotted paths of callables that are handed each alert that opens or resolves."""
+
+    # --- security ----------------------------------------------------------------------------------
+    INSPECTION: Literal["off", "report", "block"] = "report"
+    """What happens to a request whose input carries SQL injection or XSS."""
+    INSPECTION_EXEMPT_FIELDS: tuple[str, ...] = ("password", "token", "csrfmiddlewaretoken", "secret")
+    """Field names (as substrings, any case) whose values are never looked at."""
+    LOGIN_LIMIT: str = "5/5m"
+    """Failed logins per client address before it must wait."""
+    PASSWORD_RESET_LIMIT: str = "3/h"
+    """Password resets per client address."""
+    BAN_FOR: timedelta = timedelta(minutes=30)
+    """How long an address is banned once its weighted events pass BAN_SCORE within BAN_WINDOW."""
+    BAN_SCORE: int = 100
+    BAN_WINDOW: timedelta = timedelta(minutes=10)
+    SECURITY_EVENT_RETENTION: timedelta = timedelta(days=90)
+
+    # --- JSON API ----------------------------------------------------------------------------------
+    API_TOKENS: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """SHA-256 hex digest of a bearer token → the permissions it carries ("view", "run", "apply", …)."""
+
+    def policy(self, kind: str) -> Policy:
+        """The policy that rules changes of ``kind``."""
+        return self.POLICY.get(kind, self.POLICY.get("*", "report"))
+
+
+def known_settings() -> tuple[str, ...]:
+    """The names that ``settings.PAIID_PERF`` may hold."""
+    return tuple(f.name for f in fields(Settings))
+
+
+def unknown_settings() -> tuple[str, ...]:
+    """Keys of ``settings.PAIID_PERF`` that mean nothing (a system check reports them)."""
+    return tuple(sorted(set(_declared()) - set(known_settings())))
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """The effective settings.
+
+    Raises:
+        ConfigurationError: ``settings.PAIID_PERF`` is not a dict, or a policy is not one of POLICIES.
+    """
+    known = known_settings()
+    chosen = Settings(**{k: v for k, v in _declared().items() if k in known})
+    wrong = {k: v for k, v in chosen.POLICY.items() if v not in POLICIES}
+    if wrong:
+        raise ConfigurationError(f'{SETTING}["POLICY"] has {wrong}: each value must be one of {POLICIES}.')
+    return chosen
+
+
+def _declared() -> dict[str, Any]:
+    declared = getattr(django_settings, SETTING, {})
+    if not isinstance(declared, dict):
+        raise ConfigurationError(f"settings.{SETTING} must be a dict, not {type(declared).__name__}.")
+    return declared
+
+
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == SETTING:
+        get_settings.cache_clear()
+
+
+setting_changed.connect(_forget, dispatch_uid="paiid_perf.conf")

@@ -1,0 +1,1 @@
+"""The database: workload, indexes, materialized views, clean-up, pool."""

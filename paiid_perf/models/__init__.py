@@ -1,0 +1,22 @@
+"""The models, one file per domain."""
+
+from paiid_perf.models.database import StatementSnapshot
+from paiid_perf.models.monitoring import Alert, AlertRule, Metric, MetricBatch, Score
+from paiid_perf.models.optimization import OptimizationRun, PhaseRun, Recommendation
+from paiid_perf.models.security import BlockedAddress, LoginFailure, PasswordRecord, SecurityEvent
+
+__all__ = [
+    "Alert",
+    "AlertRule",
+    "BlockedAddress",
+    "LoginFailure",
+    "Metric",
+    "MetricBatch",
+    "OptimizationRun",
+    "PasswordRecord",
+    "PhaseRun",
+    "Recommendation",
+    "Score",
+    "SecurityEvent",
+    "StatementSnapshot",
+]

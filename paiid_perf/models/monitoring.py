@@ -1,0 +1,149 @@
+"""Metric roll-ups, alert rules, alerts and the score's history."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class Metric(models.Model):
+    """One series in one bucket of time: a mergeable log-bucket histogram, a counter or a gauge."""
+
+    class Resolution(models.IntegerChoices):
+        MINUTE = 60, _("minute")
+        HOUR = 3600, _("hour")
+        DAY = 86400, _("day")
+
+    name = models.CharField(_("name"), max_length=60)
+    subject = models.CharField(_("subject"), max_length=255, blank=True)
+    resolution = models.PositiveIntegerField(_("resolution"), choices=Resolution)
+    at = models.DateTimeField(_("at"))
+    count = models.BigIntegerField(_("count"), default=0)
+    total = models.FloatField(_("total"), default=0.0)
+    buckets = models.JSONField(_("histogram"), default=dict, blank=True)
+    """bucket index → count (``telemetry.histogram`` says what an index means)"""
+
+    class Meta:
+        verbose_name = _("metric")
+        verbose_name_plural = _("metrics")
+        constraints = (
+            models.UniqueConstraint("resolution", "name", "subject", "at", name="perf_metric_series_at"),
+        )
+        indexes = (models.Index("resolution", "at", name="perf_metric_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.subject} {self.at:%Y-%m-%d %H:%M}"
+
+
+class MetricBatch(models.Model):
+    """A batch of recorded metrics that has been stored, so that a crash cannot store it twice."""
+
+    id = models.CharField(primary_key=True, max_length=120)
+    stored_at = models.DateTimeField(_("stored at"))
+
+    class Meta:
+        verbose_name = _("metric batch")
+        verbose_name_plural = _("metric batches")
+        indexes = (models.Index("stored_at", name="perf_batch_stored"),)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+class AlertRule(models.Model):
+    """When a metric opens an alert, and when that alert resolves."""
+
+    class Comparison(models.TextChoices):
+        ABOVE = "above", _("above")
+        BELOW = "below", _("below")
+
+    class Severity(models.TextChoices):
+        INFO = "info", _("info")
+        WARNING = "warning", _("warning")
+        CRITICAL = "critical", _("critical")
+
+    name = models.CharField(_("name"), max_length=80, unique=True)
+    metric = models.CharField(_("metric"), max_length=60)
+    comparison = models.CharField(_("comparison"), max_length=5, choices=Comparison)
+    threshold = models.FloatField(_("threshold"))
+    clear_threshold = models.FloatField(_("clear threshold"), null=True, blank=True)
+    for_seconds = models.PositiveIntegerField(_("for seconds"), default=300)
+    severity = models.CharField(_("severity"), max_length=8, choices=Severity, default=Severity.WARNING)
+    unit = models.CharField(_("unit"), max_length=12, blank=True)
+    enabled = models.BooleanField(_("enabled"), default=True)
+    declared = models.BooleanField(_("declared in code"), default=False)
+    """True until a person edits it: a declaration's change then no longer overwrites it."""
+
+    class Meta:
+        verbose_name = _("alert rule")
+        verbose_name_plural = _("alert rules")
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Alert(models.Model):
+    """One thing that is wrong: at most one open alert for each (rule, subject)."""
+
+    class Status(models.TextChoices):
+        OPEN = "open", _("open")
+        ACKNOWLEDGED = "acknowledged", _("acknowledged")
+        RESOLVED = "resolved", _("resolved")
+
+    rule = models.ForeignKey(
+        AlertRule, models.CASCADE, related_name="alerts", verbose_name=_("alert rule")
+    )
+    subject = models.CharField(_("subject"), max_length=255, blank=True)
+    status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.OPEN)
+    severity = models.CharField(_("severity"), max_length=8, choices=AlertRule.Severity)
+    value = models.FloatField(_("value"), null=True, blank=True)
+    message = models.TextField(_("message"))
+    opened_at = models.DateTimeField(_("opened at"))
+    seen_at = models.DateTimeField(_("last seen at"))
+    resolved_at = models.DateTimeField(_("resolved at"), null=True, blank=True)
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("acknowledged by"),
+    )
+    times = models.PositiveIntegerField(_("times seen"), default=1)
+
+    class Meta:
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
+        ordering = ("-opened_at",)
+        permissions = (("acknowledge_alert", _("Can acknowledge alerts")),)
+        constraints = (
+            models.UniqueConstraint(
+                "rule", "subject", condition=~Q(status="resolved"), name="perf_one_open_alert"
+            ),
+        )
+        indexes = (models.Index("status", "-opened_at", name="perf_alert_status"),)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Score(models.Model):
+    """The score 0–100 of one moment: overall, by area, with every point taken off explained."""
+
+    at = models.DateTimeField(_("at"))
+    overall = models.FloatField(_("overall"), null=True)
+    areas = models.JSONField(_("areas"), default=dict)
+    """area → {"score", "confidence", "deductions": [{"name", "label", "value", "target", "unit", "points", "hint"}]}"""
+    confidence = models.FloatField(_("confidence"), default=0.0)
+
+    class Meta:
+        verbose_name = _("score")
+        verbose_name_plural = _("scores")
+        ordering = ("-at",)
+        indexes = (models.Index("-at", name="perf_score_at"),)
+
+    def __str__(self) -> str:
+        return "–" if self.overall is None else f"{self.overall:.0f}"

@@ -1,0 +1,112 @@
+"""Security events, blocked addresses, and what the password and login policies must remember."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class SecurityEvent(models.Model):
+    """Something that happened, with a redacted sample; never a secret or a raw payload."""
+
+    class Severity(models.TextChoices):
+        INFO = "info", _("info")
+        LOW = "low", _("low")
+        MEDIUM = "medium", _("medium")
+        HIGH = "high", _("high")
+        CRITICAL = "critical", _("critical")
+
+    at = models.DateTimeField(_("at"))
+    kind = models.CharField(_("kind"), max_length=40)
+    severity = models.CharField(_("severity"), max_length=8, choices=Severity)
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("user"),
+    )
+    path = models.CharField(_("path"), max_length=255, blank=True)
+    field = models.CharField(_("field"), max_length=120, blank=True)
+    sample = models.CharField(_("redacted sample"), max_length=200, blank=True)
+    action = models.CharField(_("action"), max_length=20, blank=True)
+    count = models.PositiveIntegerField(_("count"), default=1)
+    """How many alike within the flush that wrote it: a flood is counted, not stored."""
+
+    class Meta:
+        verbose_name = _("security event")
+        verbose_name_plural = _("security events")
+        ordering = ("-at",)
+        indexes = (
+            models.Index("-at", name="perf_event_at"),
+            models.Index("kind", "-at", name="perf_event_kind"),
+            models.Index("address", "-at", name="perf_event_address"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.address or ''}".strip()
+
+
+class BlockedAddress(models.Model):
+    """A network that gets 403 until the block expires."""
+
+    network = models.CharField(_("network"), max_length=49, unique=True)
+    reason = models.CharField(_("reason"), max_length=200, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("blocked by"),
+    )
+
+    class Meta:
+        verbose_name = _("blocked address")
+        verbose_name_plural = _("blocked addresses")
+        ordering = ("-created_at",)
+        permissions = (("ban_address", _("Can block and unblock addresses")),)
+        indexes = (models.Index("expires_at", name="perf_blocked_expires"),)
+
+    def __str__(self) -> str:
+        return self.network
+
+
+class LoginFailure(models.Model):
+    """Failed logins of one key in one window: where counting goes when Redis is away."""
+
+    key = models.CharField(_("key"), max_length=64, unique=True)
+    window_ends_at = models.DateTimeField(_("window ends at"))
+    count = models.PositiveIntegerField(_("count"), default=0)
+
+    class Meta:
+        verbose_name = _("login failure")
+        verbose_name_plural = _("login failures")
+        indexes = (models.Index("window_ends_at", name="perf_login_window"),)
+
+    def __str__(self) -> str:
+        return f"{self.count}"
+
+
+class PasswordRecord(models.Model):
+    """A password hash that a user had, for the history and age policies."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    password = models.CharField(_("password hash"), max_length=256)
+    set_at = models.DateTimeField(_("set at"))
+
+    class Meta:
+        verbose_name = _("password record")
+        verbose_name_plural = _("password records")
+        ordering = ("-set_at",)
+        indexes = (models.Index("user", "-set_at", name="perf_password_user"),)
+
+    def __str__(self) -> str:
+        return f"{self.set_at:%Y-%m-%d}"

@@ -1,0 +1,1 @@
+"""System, API, database and cache metrics, alerts, and the score."""

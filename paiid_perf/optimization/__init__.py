@@ -1,0 +1,1 @@
+"""The runner, the ledger and the plan: observe → decide → act → prove → keep or revert."""

@@ -1,0 +1,1 @@
+"""Input inspection, passwords, login limits, bans, events, deployment checks."""

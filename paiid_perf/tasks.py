@@ -1,0 +1,1 @@
+"""Celery tasks and the beat schedule; each is a thin call."""
