@@ -25,6 +25,15 @@ class Registry:
     def __init__(self) -> None:
         self._items: dict[tuple[type, str], Any] = {}
 
+    @property
+    def _registry(self) -> dict[tuple[type, str], Any]:
+        """What Django's autodiscover_modules copies, and puts back when a host's perf.py fails."""
+        return self._items
+
+    @_registry.setter
+    def _registry(self, items: dict[tuple[type, str], Any]) -> None:
+        self._items = items
+
     def __bool__(self) -> bool:
         return True
 

@@ -21,7 +21,7 @@ class StatementSnapshot(models.Model):
         verbose_name = _("statement snapshot")
         verbose_name_plural = _("statement snapshots")
         ordering = ("-taken_at",)
-        indexes = (models.Index("-taken_at", name="perf_snapshot_taken"),)
+        indexes = (models.Index(fields=["-taken_at"], name="perf_snapshot_taken"),)
 
     def __str__(self) -> str:
         return f"{self.taken_at:%Y-%m-%d %H:%M}"

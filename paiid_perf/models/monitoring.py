@@ -29,9 +29,11 @@ class Metric(models.Model):
         verbose_name = _("metric")
         verbose_name_plural = _("metrics")
         constraints = (
-            models.UniqueConstraint("resolution", "name", "subject", "at", name="perf_metric_series_at"),
+            models.UniqueConstraint(
+                fields=["resolution", "name", "subject", "at"], name="perf_metric_series_at"
+            ),
         )
-        indexes = (models.Index("resolution", "at", name="perf_metric_at"),)
+        indexes = (models.Index(fields=["resolution", "at"], name="perf_metric_at"),)
 
     def __str__(self) -> str:
         return f"{self.name} {self.subject} {self.at:%Y-%m-%d %H:%M}"
@@ -46,7 +48,7 @@ class MetricBatch(models.Model):
     class Meta:
         verbose_name = _("metric batch")
         verbose_name_plural = _("metric batches")
-        indexes = (models.Index("stored_at", name="perf_batch_stored"),)
+        indexes = (models.Index(fields=["stored_at"], name="perf_batch_stored"),)
 
     def __str__(self) -> str:
         return self.id
@@ -93,9 +95,7 @@ class Alert(models.Model):
         ACKNOWLEDGED = "acknowledged", _("acknowledged")
         RESOLVED = "resolved", _("resolved")
 
-    rule = models.ForeignKey(
-        AlertRule, models.CASCADE, related_name="alerts", verbose_name=_("alert rule")
-    )
+    rule = models.ForeignKey(AlertRule, models.CASCADE, related_name="alerts", verbose_name=_("alert rule"))
     subject = models.CharField(_("subject"), max_length=255, blank=True)
     status = models.CharField(_("status"), max_length=12, choices=Status, default=Status.OPEN)
     severity = models.CharField(_("severity"), max_length=8, choices=AlertRule.Severity)
@@ -121,10 +121,10 @@ class Alert(models.Model):
         permissions = (("acknowledge_alert", _("Can acknowledge alerts")),)
         constraints = (
             models.UniqueConstraint(
-                "rule", "subject", condition=~Q(status="resolved"), name="perf_one_open_alert"
+                fields=["rule", "subject"], condition=~Q(status="resolved"), name="perf_one_open_alert"
             ),
         )
-        indexes = (models.Index("status", "-opened_at", name="perf_alert_status"),)
+        indexes = (models.Index(fields=["status", "-opened_at"], name="perf_alert_status"),)
 
     def __str__(self) -> str:
         return self.message
@@ -143,7 +143,7 @@ class Score(models.Model):
         verbose_name = _("score")
         verbose_name_plural = _("scores")
         ordering = ("-at",)
-        indexes = (models.Index("-at", name="perf_score_at"),)
+        indexes = (models.Index(fields=["-at"], name="perf_score_at"),)
 
     def __str__(self) -> str:
         return "–" if self.overall is None else f"{self.overall:.0f}"

@@ -57,7 +57,7 @@ class OptimizationRun(models.Model):
             ("run_optimization", _("Can start optimization runs")),
             ("view_console", _("Can see the console")),
         )
-        indexes = (models.Index("status", name="perf_run_status"),)
+        indexes = (models.Index(fields=["status"], name="perf_run_status"),)
 
     def __str__(self) -> str:
         return f"#{self.pk} {self.kind} {self.status}"
@@ -100,7 +100,7 @@ class PhaseRun(models.Model):
         verbose_name = _("phase")
         verbose_name_plural = _("phases")
         ordering = ("run", "position")
-        constraints = (models.UniqueConstraint("run", "name", name="perf_phase_once_a_run"),)
+        constraints = (models.UniqueConstraint(fields=["run", "name"], name="perf_phase_once_a_run"),)
 
     def __str__(self) -> str:
         return f"{self.name} {self.status}"
@@ -175,14 +175,14 @@ class Recommendation(models.Model):
         )
         constraints = (
             models.UniqueConstraint(
-                "fingerprint",
+                fields=["fingerprint"],
                 condition=Q(state__in=("proposed", "approved", "applying", "verifying")),
                 name="perf_one_open_per_change",
             ),
         )
         indexes = (
-            models.Index("state", "area", name="perf_rec_state_area"),
-            models.Index("fingerprint", "-id", name="perf_rec_fingerprint"),
+            models.Index(fields=["state", "area"], name="perf_rec_state_area"),
+            models.Index(fields=["fingerprint", "-id"], name="perf_rec_fingerprint"),
         )
 
     def __str__(self) -> str:

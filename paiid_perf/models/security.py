@@ -41,9 +41,9 @@ class SecurityEvent(models.Model):
         verbose_name_plural = _("security events")
         ordering = ("-at",)
         indexes = (
-            models.Index("-at", name="perf_event_at"),
-            models.Index("kind", "-at", name="perf_event_kind"),
-            models.Index("address", "-at", name="perf_event_address"),
+            models.Index(fields=["-at"], name="perf_event_at"),
+            models.Index(fields=["kind", "-at"], name="perf_event_kind"),
+            models.Index(fields=["address", "-at"], name="perf_event_address"),
         )
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class BlockedAddress(models.Model):
         verbose_name_plural = _("blocked addresses")
         ordering = ("-created_at",)
         permissions = (("ban_address", _("Can block and unblock addresses")),)
-        indexes = (models.Index("expires_at", name="perf_blocked_expires"),)
+        indexes = (models.Index(fields=["expires_at"], name="perf_blocked_expires"),)
 
     def __str__(self) -> str:
         return self.network
@@ -87,7 +87,7 @@ class LoginFailure(models.Model):
     class Meta:
         verbose_name = _("login failure")
         verbose_name_plural = _("login failures")
-        indexes = (models.Index("window_ends_at", name="perf_login_window"),)
+        indexes = (models.Index(fields=["window_ends_at"], name="perf_login_window"),)
 
     def __str__(self) -> str:
         return f"{self.count}"
@@ -106,7 +106,7 @@ class PasswordRecord(models.Model):
         verbose_name = _("password record")
         verbose_name_plural = _("password records")
         ordering = ("-set_at",)
-        indexes = (models.Index("user", "-set_at", name="perf_password_user"),)
+        indexes = (models.Index(fields=["user", "-set_at"], name="perf_password_user"),)
 
     def __str__(self) -> str:
         return f"{self.set_at:%Y-%m-%d}"

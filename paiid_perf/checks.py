@@ -1,0 +1,155 @@
+"""System checks: what can be known to be wrong before the first request. docs/reference.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import time
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.conf import settings as django_settings
+from django.core import checks
+from django.core.cache import caches
+from django.db import connections
+
+from paiid_perf.api.types import EndpointClass, ResponseStrategy
+from paiid_perf.cache.types import CacheStrategy, CacheWarmer
+from paiid_perf.conf import SETTING, get_settings, known_settings, unknown_settings
+from paiid_perf.database.types import IndexCandidate, RetentionRule
+from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.optimization.plan import in_window
+from paiid_perf.registry import registry
+from paiid_perf.stores import redis_gate
+
+Messages = Iterator[checks.CheckMessage]
+MIDDLEWARE = "paiid_perf.middleware.PerfMiddleware"
+AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+
+def register() -> None:
+    """Register the checks with Django (called once, from ``ready``)."""
+    for check in (check_settings, check_declarations, check_middleware, check_stores):
+        checks.register(check, "paiid_perf")
+
+
+def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E001 unknown key · E002 unusable value."""
+    unknown = [
+        checks.Error(
+            f"settings.{SETTING} has an unknown key {key!r}.",
+            hint=f"Known keys: {', '.join(known_settings())}.",
+            id="paiid_perf.E001",
+        )
+        for key in unknown_settings()
+    ]
+    return [*unknown, *_unusable_settings()]
+
+
+def _unusable_settings() -> Messages:
+    try:
+        settings = get_settings()
+        if settings.CHANGE_WINDOW is not None:
+            in_window(settings.CHANGE_WINDOW, time())
+    except (ConfigurationError, TypeError) as error:
+        yield checks.Error(f"settings.{SETTING} cannot be used: {error}", id="paiid_perf.E002")
+        return
+    for key, alias, known in (
+        ("DATABASE", settings.DATABASE, set(connections)),
+        ("CACHE", settings.CACHE, set(django_settings.CACHES)),
+    ):
+        if alias not in known:
+            yield checks.Error(
+                f"settings.{SETTING}[{key!r}] is {alias!r}, which is not configured.",
+                hint=f"Use one of: {', '.join(sorted(known))}.",
+                id="paiid_perf.E002",
+            )
+
+
+def check_declarations(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """E003 a declaration names something that does not exist."""
+    return [
+        checks.Error(f"{owner} names {what} {name!r}, which does not exist.", hint=hint, id="paiid_perf.E003")
+        for owner, what, name, hint in _dangling()
+    ]
+
+
+def _dangling() -> Iterator[tuple[str, str, str, str]]:
+    strategies = {strategy.name for strategy in registry.all(ResponseStrategy)}
+    for endpoint in registry.all(EndpointClass):
+        if endpoint.cache and endpoint.cache not in strategies:
+            hint = f"Declare it with ResponseStrategy({endpoint.cache!r}, …)."
+            yield f"EndpointClass {endpoint.name!r}", "the response strategy", endpoint.cache, hint
+    caching = {strategy.name for strategy in registry.all(CacheStrategy)}
+    for warmer in registry.all(CacheWarmer):
+        name = warmer.strategy or warmer.name
+        if name not in caching:
+            yield (
+                f"CacheWarmer {warmer.name!r}",
+                "the cache strategy",
+                name,
+                f"Declare CacheStrategy({name!r}, …).",
+            )
+    for owner, label in _labels():
+        try:
+            apps.get_model(label)
+        except (LookupError, ValueError):
+            yield owner, "the model", label, "Write it as app_label.ModelName."
+
+
+def _labels() -> Iterator[tuple[str, str]]:
+    for kind in (IndexCandidate, RetentionRule):
+        for declaration in registry.all(kind):
+            yield f"{kind.__name__} {declaration.name!r}", declaration.model
+    for dependent in (ResponseStrategy, CacheStrategy):
+        for declaration in registry.all(dependent):
+            for label in declaration.depends_on:
+                yield f"{dependent.__name__} {declaration.name!r}", label
+
+
+def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W001 the middleware is missing · W002 it stands before authentication."""
+    chain = list(django_settings.MIDDLEWARE)
+    if MIDDLEWARE not in chain:
+        return [
+            checks.Warning(
+                "the middleware is not installed: no request is recorded, limited or cached.",
+                hint=f"Add {MIDDLEWARE!r} to MIDDLEWARE, right after {AUTHENTICATION!r}.",
+                id="paiid_perf.W001",
+            )
+        ]
+    if AUTHENTICATION in chain and chain.index(AUTHENTICATION) > chain.index(MIDDLEWARE):
+        return [
+            checks.Warning(
+                "the middleware stands before authentication: limits and cached answers cannot know the user.",
+                hint=f"Move {MIDDLEWARE!r} right after {AUTHENTICATION!r}.",
+                id="paiid_perf.W002",
+            )
+        ]
+    return []
+
+
+def check_stores(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W003 the cache is not Redis · W004 a strategy unpickles."""
+    settings = get_settings()
+    found: list[checks.CheckMessage] = []
+    if settings.CACHE in django_settings.CACHES and not redis_gate.is_redis():
+        found.append(
+            checks.Info(
+                f"the cache {settings.CACHE!r} is {type(caches[settings.CACHE]).__name__}, not django-redis: "
+                "rate limits use a fixed window, and metrics go straight to the database.",
+                hint="Point it at Redis or Valkey with django-redis for exact limits and shared caching.",
+                id="paiid_perf.W003",
+            )
+        )
+    return [*found, *_unpicklers()]
+
+
+def _unpicklers() -> Messages:
+    for strategy in registry.all(CacheStrategy):
+        if strategy.serializer == "pickle":
+            yield checks.Warning(
+                f"the cache strategy {strategy.name!r} unpickles what it reads: whoever can write to the cache "
+                "can run code here.",
+                hint='Use serializer="msgpack" or "json".',
+                id="paiid_perf.W004",
+            )

@@ -1,0 +1,76 @@
+"""Which phases a run has, and whether a change may be made now. Pure: no clock, no setting, no database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import time
+
+from paiid_perf.contracts import Phase
+from paiid_perf.exceptions import ConfigurationError
+
+QUICK = "quick"
+
+
+def phases_of(kind: str, phases: Iterable[Phase]) -> tuple[Phase, ...]:
+    """The phases of a run of that kind, in their order."""
+    chosen = (phase for phase in phases if kind != QUICK or phase.quick)
+    return tuple(sorted(chosen, key=lambda phase: (phase.order, phase.name)))
+
+
+def overall_progress(position: int, count: int, fraction: float) -> float:
+    """How far a run is (0–1) when phase ``position`` (from 0) of ``count`` is at ``fraction``."""
+    return (position + min(max(fraction, 0.0), 1.0)) / count if count else 1.0
+
+
+def status_of(phases: Collection[str]) -> str:
+    """A run's status from its phases' statuses: one that fails leaves the others' work standing."""
+    failed = sum(status == "failed" for status in phases)
+    if not failed:
+        return "succeeded"
+    return "failed" if failed == len(phases) else "partial"
+
+
+def parse_window(window: tuple[str, str]) -> tuple[time, time]:
+    """("22:00", "05:00") as times.
+
+    Raises:
+        ConfigurationError: one of them is not HH:MM.
+    """
+    try:
+        start, end = (time.fromisoformat(text) for text in window)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f'CHANGE_WINDOW is {window!r}: two times are wanted, such as ("22:00", "05:00").'
+        ) from error
+    return start, end
+
+
+def in_window(window: tuple[str, str] | None, now: time) -> bool:
+    """Whether ``now`` lies in the window; one whose end is before its start goes over midnight."""
+    if window is None:
+        return True
+    start, end = parse_window(window)
+    return start <= now < end if start <= end else now >= start or now < end
+
+
+def refused_because(
+    *,
+    policy: str,
+    approved: bool,
+    kill_switch: bool,
+    dry_run: bool,
+    quick: bool,
+    window: tuple[str, str] | None,
+    now: time,
+) -> str:
+    """Why a change may not be made now; an empty string if it may. The first reason that holds is given."""
+    reasons = (
+        (dry_run, "this is a dry run"),
+        (kill_switch, "the kill switch is on (KILL_SWITCH)"),
+        (policy == "off", "its policy is off"),
+        (quick, "a quick run makes no change"),
+        (policy == "report" and not approved, "its policy is report"),
+        (policy == "approve" and not approved, "its policy asks for a person's approval"),
+        (not in_window(window, now), f"it is outside the change window {window}"),
+    )
+    return next((reason for holds, reason in reasons if holds), "")

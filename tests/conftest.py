@@ -1,0 +1,94 @@
+"""Servers for the tests that want them; the unit tier asks for none and runs without any.
+
+``DATABASE_URL`` / ``REDIS_URL`` are used where set (CI runs the integration tests on Debian's servers so).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import environ
+import pytest
+
+if TYPE_CHECKING:
+    from project.embedded import Servers
+
+TESTS = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """PostgreSQL and Valkey for the session, started on first use, stopped at its end."""
+    from project.embedded import start_servers
+
+    with start_servers("tests", fresh=True) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(servers: Servers) -> None:
+    """Point Django at the session's PostgreSQL before pytest-django makes the test database."""
+    from django.conf import settings
+    from django.db import connections
+
+    chosen = environ.Env.db_url_config(servers.database_url)
+    wanted = {**chosen, "OPTIONS": chosen.get("OPTIONS", {}), "TEST": {"NAME": f"test_perf_{os.getpid()}"}}
+    settings.DATABASES["default"] |= wanted
+    connections["default"].settings_dict.update(
+        connections.configure_settings({"default": dict(settings.DATABASES["default"])})["default"]
+    )
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+    """The test database, with the extensions that the product looks at where the server has them."""
+    from django.db import connection
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM pg_available_extensions WHERE name = ANY(%s)",
+            [["pg_stat_statements", "pg_trgm", "hypopg"]],
+        )
+        for (name,) in cursor.fetchall():
+            cursor.execute(f"CREATE EXTENSION IF NOT EXISTS {name}")
+
+
+@pytest.fixture(scope="session")
+def valkey_url(servers: Servers) -> str:
+    """The URL of the session's Valkey (or of REDIS_URL), database 9."""
+    return f"{servers.redis_url.rstrip('/').removesuffix('/0')}/9"
+
+
+@pytest.fixture
+def redis_cache(valkey_url: str, settings: Any) -> Iterator[Any]:
+    """The default cache on a real, empty Valkey through django-redis; yields the raw client."""
+    from django.core.cache import caches
+
+    from paiid_perf.stores import redis_gate
+
+    settings.CACHES = {
+        "default": {
+            "BACKEND": "django_redis.cache.RedisCache",
+            "LOCATION": valkey_url,
+        }
+    }
+    with ExitStack() as stack:
+        client = caches["default"].client.get_client(write=True)
+        client.flushdb()
+        stack.callback(redis_gate.forget)
+        stack.callback(client.connection_pool.disconnect)
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _close_the_gate() -> Iterator[None]:
+    """No test inherits another's Redis clients or open breaker."""
+    from paiid_perf.stores import redis_gate
+
+    redis_gate.forget()
+    yield
+    redis_gate.forget()
