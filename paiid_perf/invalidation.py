@@ -1,0 +1,379 @@
+"""What makes cached values old: tags with versions, bumped when a transaction commits.
+
+A tag is a model's label (``trading.order``) or one row of it (``trading.order:5``). All bumps of a store share
+one sequence, and a tag's version is the number of its last bump. So a value is fresh exactly when none of its
+tags has a version above the sequence as it stood *before* the value was computed: whoever reads the versions
+(or the sequence) first and computes second can never store an old value as a new one. A tag that the store has
+lost (evicted, flushed) starts above every value that was there before.
+
+Where the cache is not Redis, the same numbers live in Django's cache. In ``locmem`` they are the process' own.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from hashlib import sha1
+from typing import Any
+
+from django.apps import apps
+from django.core.cache import caches
+from django.core.cache.backends.base import BaseCache
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.db.models.signals import m2m_changed, post_delete, post_save
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+from paiid_perf.conf import get_settings
+from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.stores import redis_gate
+
+logger = logging.getLogger("paiid_perf")
+
+#: Seconds that a row's version is remembered; its loss only makes a value be computed again.
+ROW_TAG_TTL = 7 * 24 * 3600
+#: Seconds between attempts to hand over bumps that the store could not take.
+RETRY_EVERY = 0.25
+
+Target = str | type[models.Model] | models.Model
+
+# The sequence starts at the clock's microseconds, so that after its loss it is still above all that was given out.
+SEQUENCE_LUA = """
+local function sequence(key)
+  local now = redis.call('GET', key)
+  if not now then
+    local t = redis.call('TIME')
+    now = string.format('%d%06d', t[1], t[2])
+    redis.call('SET', key, now)
+  end
+  return now
+end
+"""
+
+# A lost tag takes a number of its own: above every value computed before, so that none of them comes back.
+VERSION_LUA = (
+    SEQUENCE_LUA
+    + """
+local function version(sequence_key, tag_key, ttl)
+  local v = redis.call('GET', tag_key)
+  if not v then
+    sequence(sequence_key)
+    v = string.format('%.0f', redis.call('INCR', sequence_key))
+    if ttl > 0 then redis.call('SET', tag_key, v, 'EX', ttl) else redis.call('SET', tag_key, v) end
+  end
+  return v
+end
+"""
+)
+
+_VERSIONS_LUA = (
+    VERSION_LUA
+    + """
+local found = {}
+for i = 2, #KEYS do found[i - 1] = version(KEYS[1], KEYS[i], tonumber(ARGV[i - 1])) end
+return found
+"""
+)
+
+# Only tags that somebody reads are kept (XX): a table that takes a million rows leaves no million keys behind.
+_BUMP_LUA = (
+    SEQUENCE_LUA
+    + """
+sequence(KEYS[1])
+local v = string.format('%.0f', redis.call('INCR', KEYS[1]))
+for i = 2, #KEYS do
+  local ttl = tonumber(ARGV[i - 1])
+  if ttl > 0 then redis.call('SET', KEYS[i], v, 'XX', 'EX', ttl) else redis.call('SET', KEYS[i], v, 'XX') end
+end
+return v
+"""
+)
+
+
+def tag_of(target: Target) -> str:
+    """The tag of a label, a model, or one instance. A proxy's tag is its concrete model's."""
+    if isinstance(target, str):
+        return target.lower()
+    label = target._meta.concrete_model._meta.label_lower  # type: ignore[union-attr]
+    return label if isinstance(target, type) else f"{label}:{target.pk}"
+
+
+def sequence_key() -> str:
+    """The store's key of the sequence."""
+    return f"{get_settings().KEY_PREFIX}:tags"
+
+
+def tag_key(tag: str) -> str:
+    """The store's key of a tag's version."""
+    return f"{get_settings().KEY_PREFIX}:tag:{tag}"
+
+
+def tag_ttl(tag: str) -> int:
+    """Seconds that the version is kept (0: for good)."""
+    return ROW_TAG_TTL if ":" in tag else 0
+
+
+def versions(tags: Iterable[str]) -> tuple[int, ...]:
+    """The versions of ``tags``, in their order, in one round trip.
+
+    Read them *before* computing what depends on them and keep them with the value; the value is fresh while
+    they are equal. While the store does not answer, the numbers are negative and never equal to anything.
+    """
+    wanted = tuple(tags)
+    if not wanted:
+        return ()
+    if has_pending(wanted):
+        return _never(wanted)
+    if not redis_gate.is_redis():
+        return _django_versions(wanted)
+    return redis_gate.call(lambda client: _redis_versions(client, wanted), None) or _never(wanted)
+
+
+def bump(tags: Iterable[str]) -> None:
+    """Make everything that depends on ``tags`` old, now. Inside a transaction use ``invalidate``.
+
+    Never raises: what the store cannot take is tried again until it does, and until then nothing that depends
+    on those tags is served from the cache by this process.
+    """
+    wanted = tuple(dict.fromkeys(tags))
+    if wanted and not _bump(wanted):
+        _retry.add(wanted)
+
+
+def invalidate(*targets: Target, using: str = DEFAULT_DB_ALIAS) -> None:
+    """Make everything that depends on the targets old, once the current transaction commits.
+
+    For writes that send no signal: ``bulk_*``, ``QuerySet.update``, raw SQL. A target is a label
+    (``"trading.Order"``), a model, or one instance.
+    """
+    _on_commit([tag_of(target) for target in targets], using)
+
+
+def connect(labels: Iterable[str]) -> None:
+    """Bump these models' tags whenever a save, delete or many-to-many change of one of them commits. Idempotent.
+
+    Only the named models (with their proxies and subclasses) are listened to: a listener on all models would
+    take Django's fast deletes away from the whole host.
+
+    Raises:
+        ConfigurationError: a label names no installed model.
+    """
+    for label in labels:
+        for model in _family(_model(label)):
+            _listen(model)
+
+
+def has_pending(tags: Iterable[str]) -> bool:
+    """Whether a bump of one of them still waits for the store."""
+    return bool(_retry.pending) and not _retry.pending.isdisjoint(tags)
+
+
+# --- Redis -------------------------------------------------------------------------------------------
+
+
+def _redis_versions(client: Redis, tags: Sequence[str]) -> tuple[int, ...]:
+    found: Any = run_script(client, _VERSIONS_LUA, _keys(tags), [tag_ttl(tag) for tag in tags])
+    return tuple(int(version) for version in found)
+
+
+def _redis_bump(client: Redis, tags: Sequence[str]) -> bool:
+    run_script(client, _BUMP_LUA, _keys(tags), [tag_ttl(tag) for tag in tags])
+    return True
+
+
+def _keys(tags: Sequence[str]) -> list[str]:
+    return [sequence_key(), *(tag_key(tag) for tag in tags)]
+
+
+def run_script(client: Redis, lua: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run a script by its digest (one round trip; two when the server has forgotten it)."""
+    try:
+        return client.execute_command("EVALSHA", _digest(lua), len(keys), *keys, *args)
+    except NoScriptError:
+        return client.execute_command("EVAL", lua, len(keys), *keys, *args)
+
+
+@lru_cache(maxsize=32)
+def _digest(lua: str) -> str:
+    return sha1(lua.encode(), usedforsecurity=False).hexdigest()
+
+
+# --- any other cache ---------------------------------------------------------------------------------
+
+
+def _django_versions(tags: Sequence[str]) -> tuple[int, ...]:
+    cache = caches[get_settings().CACHE]
+    keys = {tag: tag_key(tag) for tag in tags}
+    found = cache.get_many(keys.values())
+    return tuple(found.get(key) or _django_start(cache, key, tag_ttl(tag)) for tag, key in keys.items())
+
+
+def _django_start(cache: BaseCache, key: str, ttl: int) -> int:
+    cache.add(key, next_in_sequence(cache), ttl or None)
+    version = cache.get(key)
+    return version if isinstance(version, int) else _never("?")[0]
+
+
+def next_in_sequence(cache: BaseCache) -> int:
+    """The next number of the sequence that lives in a Django cache."""
+    key = sequence_key()
+    for _ in range(3):
+        try:
+            return cache.incr(key)
+        except ValueError:
+            cache.add(key, time.time_ns() // 1000, None)
+    return _never("?")[0]
+
+
+def current_sequence(cache: BaseCache) -> int:
+    """The number of the last bump in a Django cache."""
+    key = sequence_key()
+    return cache.get_or_set(key, lambda: time.time_ns() // 1000, None) or _never("?")[0]
+
+
+def _django_bump(tags: Sequence[str]) -> bool:
+    cache = caches[get_settings().CACHE]
+    number = next_in_sequence(cache)
+    known = cache.get_many([tag_key(tag) for tag in tags])
+    for tag in tags:
+        if tag_key(tag) in known:
+            cache.set(tag_key(tag), number, tag_ttl(tag) or None)
+    return True
+
+
+# --- bumping -----------------------------------------------------------------------------------------
+
+
+def _bump(tags: Sequence[str]) -> bool:
+    try:
+        if redis_gate.is_redis():
+            return redis_gate.call(lambda client: _redis_bump(client, tags), False)
+        return _django_bump(tags)
+    except Exception:
+        logger.exception("The cache could not take an invalidation; it is tried again.")
+        return False
+
+
+class _Retry:
+    """Hands bumps over that the store could not take, from a thread that lives only while there are some."""
+
+    def __init__(self) -> None:
+        self.pending: set[str] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+
+    def add(self, tags: Iterable[str]) -> None:
+        with self._lock:
+            self.pending.update(tags)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="perf-invalidation", daemon=True)
+                self._thread.start()
+
+    def attempt(self) -> bool:
+        """Whether nothing is left to hand over."""
+        tags = tuple(self.pending)
+        if tags and not _bump(tags):
+            return False
+        with self._lock:
+            self.pending.difference_update(tags)
+            done = not self.pending
+            if done:
+                self._thread = None
+            return done
+
+    def forget(self) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def _work(self) -> None:
+        while not self._stop.wait(RETRY_EVERY):
+            if self.attempt():
+                return
+
+
+_retry = _Retry()
+os.register_at_fork(after_in_child=_retry.forget)
+
+_counter = itertools.count(1)
+
+
+def _never(tags: Iterable[str]) -> tuple[int, ...]:
+    """Numbers that no store ever gives out, each once."""
+    return tuple(-time.time_ns() - next(_counter) for _ in tags)
+
+
+class _Bump:
+    """An on-commit hook that gathers the tags of one transaction, so that a thousand saves are one bump."""
+
+    def __init__(self, tags: Iterable[str]) -> None:
+        self.tags = set(tags)
+
+    def __call__(self) -> None:
+        bump(self.tags)
+
+
+def _on_commit(tags: Sequence[str], using: str) -> None:
+    connection = connections[using]
+    if connection.in_atomic_block and connection.run_on_commit:
+        savepoints, hook = connection.run_on_commit[-1][:2]
+        if isinstance(hook, _Bump) and savepoints == set(connection.savepoint_ids):
+            hook.tags.update(tags)
+            return
+    transaction.on_commit(_Bump(tags), using=using)
+
+
+# --- signals -----------------------------------------------------------------------------------------
+
+
+def _model(label: str) -> type[models.Model]:
+    try:
+        return apps.get_model(label)
+    except (LookupError, ValueError) as error:
+        raise ConfigurationError(
+            f"depends_on names {label!r}, which is no installed model; write it as app_label.ModelName."
+        ) from error
+
+
+def _family(model: type[models.Model]) -> list[type[models.Model]]:
+    """The models whose rows are rows of ``model`` too: its proxies and its subclasses (multi-table)."""
+    concrete = model._meta.concrete_model
+    return [m for m in apps.get_models(include_auto_created=True) if concrete and issubclass(m, concrete)]
+
+
+def _listen(model: type[models.Model]) -> None:
+    uid = "paiid_perf.invalidation"
+    post_save.connect(_row_changed, sender=model, dispatch_uid=uid)
+    post_delete.connect(_row_changed, sender=model, dispatch_uid=uid)
+    for field in model._meta.many_to_many:
+        m2m_changed.connect(_m2m_changed, sender=field.remote_field.through, dispatch_uid=uid)  # type: ignore[attr-defined]
+
+
+def _row_changed(instance: models.Model, using: str | None = None, **_: Any) -> None:
+    tags = [
+        tag
+        for model in _concrete_parents(type(instance))
+        for tag in (tag_of(model), _row_tag(model, instance))
+    ]
+    _on_commit(tags, using or DEFAULT_DB_ALIAS)
+
+
+def _m2m_changed(
+    instance: models.Model, action: str, model: type[models.Model], using: str | None = None, **_: Any
+) -> None:
+    if action.startswith("post_"):
+        tags = [tag_of(type(instance)), tag_of(instance), tag_of(model)]
+        _on_commit(tags, using or DEFAULT_DB_ALIAS)
+
+
+def _concrete_parents(model: type[models.Model]) -> list[type[models.Model]]:
+    concrete = model._meta.concrete_model
+    return [concrete, *concrete._meta.get_parent_list()] if concrete else []
+
+
+def _row_tag(model: type[models.Model], instance: models.Model) -> str:
+    return f"{model._meta.label_lower}:{instance.pk}"
