@@ -1,0 +1,295 @@
+"""SQL injection by structure: does a value, put into a statement, add tokens of its own?
+
+A value is read the way a database would read it in three places: bare (a number or an expression), inside
+``'…'`` and inside ``"…"``. Each reading is folded into a string with one letter per token (the idea of
+libinjection, https://github.com/libinjection/libinjection), and shapes of that string are looked for: an operator
+right after the quote that the value closed, a comparison of literals after AND/OR, a second SELECT, a second
+statement, a comment that cuts off the rest. Prose fails because two bare words in a row are no SQL.
+"""
+
+from __future__ import annotations
+
+import re
+
+_GAP = r"(?:\s|/\*.*?\*/)+"
+
+_TOKEN = re.compile(
+    rf"""
+      --[^\n]* | \#(?![>-])[^\n]* | /\*!\d* | /\*.*?(?:\*/|\Z) | \*/
+    | [nx]?'(?:[^'\\]|\\.|'')*(?:'|\Z) | "(?:[^"\\]|\\.|"")*(?:"|\Z) | `[^`]*(?:`|\Z)
+    | \$(\w*)\$.*?(?:\$\1\$|\Z)
+    | 0x[0-9a-f]+(?!\w) | (?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?![\w])
+    | @@?[\w.$]+
+    | (?:insert|replace|merge){_GAP}into\b | delete{_GAP}from\b | (?:order|group){_GAP}by\b
+    | (?:drop|create|alter|truncate|rename){_GAP}(?:temp(?:orary)?{_GAP}|or{_GAP}replace{_GAP})?
+      (?:table|database|view|schema|function|procedure|trigger|user|login|role|index|extension|aggregate)\b
+    | update{_GAP}[\w.$\[\]"`]+{_GAP}set\b | declare{_GAP}@?\w+ | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
+    | exec{_GAP}(?:master\b|@|\w*[sx]p_\w+) | exec(?:ute)?\s*\( | set{_GAP}@+\w+ | waitfor{_GAP}(?:delay|time)\b
+    | into{_GAP}(?:out|dump)file\b | procedure{_GAP}analyse\b | (?:load{_GAP}data|bulk{_GAP}insert)\b
+    | (?:similar{_GAP}to|sounds{_GAP}like)\b
+    | [^\W\d][\w$]*(?:\.[\w$*]+)*\s*\(? | [\w$]+
+    | \|\| | && | <=> | <> | [<>!]= | ![<>] | := | :: | << | >> | \#>>? | \#- | @> | <@ | -> | \?[|&]
+    | [^\s\w]
+    """,
+    re.X | re.S,
+)
+
+#: Letters of the folded string, and the words each stands for. ``w`` are words of English that no table or
+#: column is called: they end every shape.
+_WORDS: dict[str, str] = {
+    "&": "and or xor",
+    "U": "union intersect except minus",
+    "a": "all distinct top",
+    "E": "select",
+    "M": "from",
+    "H": "where having when on",
+    "L": "limit offset fetch",
+    "l": "like between in",
+    "j": "is isnull notnull",
+    "R": "rlike regexp ilike glob sounds",
+    "o": "div mod collate escape",
+    "1": "null true false unknown current_user session_user system_user current_timestamp",
+    "D": "exec execute shutdown declare begin if goto copy backup restore grant revoke call vacuum attach commit",
+    "": "not binary distinctrow",
+    "w": "the a an of to for with this that these those it its he she we you your our my his her their they i "
+    "was were be been are has have had will would can could may might should do does did so than then there "
+    "here who what which why how about after before more most some any such only also very just but at because",
+}
+#: SQL functions of the common databases; a call of one of them counts as an operand.
+_FUNCTIONS = (
+    "abs ascii avg bin bit_length cast ceil char char_length character_length chr coalesce concat concat_ws conv "
+    "convert cos count crc32 curdate database date_add elt exists exp export_set field find_in_set floor format "
+    "greatest group_concat hex host_name if iif ifnull insert instr is_srvrolemember isnull json_array json_depth "
+    "json_extract json_keys json_length json_object json_type json_valid last_insert_id lcase least left len length "
+    "listagg ln locate log lower lpad ltrim make_set max md5 mid min mod name_const nullif nvl oct ord pi pow power "
+    "quote rand random regexp_like regexp_replace repeat replace reverse right round row_count rpad rtrim "
+    "schema sha sha1 sha2 sign sin soundex space sqrt stddev strcmp string_agg substr substring sum suser_name tan "
+    "to_base64 to_char translate trim trunc typeof ucase unhex unicode upper user user_name uuid version xmltype "
+    "current_database current_schema current_setting db_name array_agg array_to_json row_to_json json_agg "
+    "sqlite_version stragg aes_decrypt aes_encrypt compress des_decrypt encode decode encrypt old_password password "
+    "polygon linestring multipoint geometrycollection st_astext gtid_subset point row any some all"
+)
+#: Functions whose only use in a value is to wait, to raise, to read files or to ask the server about itself.
+_ATTACKS = re.compile(
+    r"(?:sleep|pg_sleep\w*|benchmark|randomblob|load_file|load_extension|lo_(?:import|export|get|put)|dblink\w*"
+    r"|extractvalue|updatexml|query_to_xml|database_to_xml|pg_(?:read|ls|stat)_\w+|fn_\w+|openrowset|opendatasource"
+    r"|xp_\w+|sp_\w+|sys_(?:eval|exec)|get_lock|sys_context|json_query_to_\w+"
+    r"|(?:sys\.)?(?:utl|dbms|ctxsys|ordsys|owa|httpuritype)[\w$]*(?:\.[\w$.]+)?)\Z"
+)
+_CATALOGUE = re.compile(
+    r"(?:information_schema|pg_catalog|sysibm|syscat|sys|mysql|performance_schema|master)\.[\w$.*]+\Z"
+    r"|(?:pg_(?:class|user|shadow|database|tables|authid|roles|stat\w+)|sys(?:objects|columns|users|databases|tables|logins|"
+    r"processes)|sqlite_(?:master|schema)|msysobjects|rdb\$\w+|(?:all|user|dba)_(?:tables|users|tab_columns|objects)"
+    r"|v\$\w+|dual)\Z"
+)
+_HEADS = {
+    "insert": "Z",
+    "replace": "Z",
+    "merge": "Z",
+    "delete": "Z",
+    "drop": "Z",
+    "create": "Z",
+    "alter": "Z",
+    "truncate": "Z",
+    "rename": "Z",
+    "update": "Z",
+    "declare": "Z",
+    "exec": "Z",
+    "execute": "Z",
+    "set": "Z",
+    "load": "Z",
+    "bulk": "Z",
+    "order": "r",
+    "group": "r",
+    "waitfor": "W",
+    "into": "Y",
+    "procedure": "Y",
+    "similar": "R",
+    "sounds": "R",
+}
+_SYMBOLS = {
+    **dict.fromkeys("= <> != < > <= >= <=> !< !> @> <@ := ==".split(), "="),
+    **dict.fromkeys("+ - * / % ^ ~ | & << >> -> #> #>> #- ?| ?& ! ?".split(), "o"),
+    **{"||": "|", "&&": "&", "(": "(", ")": ")", ",": ",", ";": ";", "*/": "", "::": ":"},
+}
+_LETTERS: dict[str, str] = {word: letter for letter, words in _WORDS.items() for word in words.split()} | _SYMBOLS
+_CALLS: dict[str, str] = dict.fromkeys(_FUNCTIONS.split(), "f")
+_SHORT_COMMENT = re.compile(r"[-#\s/*+;]*\S{0,12}[\s-]*\Z")
+
+
+def _string(token: str) -> str:
+    quote = token[-1] if len(token) > 1 else ""
+    closed = quote in "'\"`" and quote != "" and token.lstrip("nx")[0] == quote
+    return "s" if closed else "S"
+
+
+def _comment(token: str) -> str:
+    if token.startswith("/*!"):
+        return "!"
+    if token.startswith("/*") and token.endswith("*/"):
+        return ""
+    return "c" if _SHORT_COMMENT.match(token, 2 if token[0] != "#" else 1) else "C"
+
+
+def _word(token: str) -> str:
+    """A letter for a word, with ``(`` after it where the word calls something."""
+    if token[-1] != "(":
+        token = token.rstrip()
+        return _LETTERS.get(token) or ("T" if _CATALOGUE.match(token) else "n")
+    name = token[:-1].rstrip()
+    if name == "in":
+        return "l("
+    if _ATTACKS.match(name):
+        return "X("
+    letter = _CALLS.get(name) or _LETTERS.get(name)
+    if letter is not None:
+        return letter + "("
+    return "g(" if len(name) == len(token) - 1 else "n("
+
+
+def _letter(token: str) -> str:
+    known = _LETTERS.get(token)
+    if known is not None:
+        return known
+    first = token[0]
+    if first.isalpha() or first == "_":
+        if token[-1] in "'" and first in "nx" and token[1:2] == "'":
+            return _string(token)
+        head = re.match(r"[a-z]+", token)
+        if head and head[0] in _HEADS and _is_head(token, head[0]):
+            return _HEADS[head[0]]
+        return _word(token)
+    if first in "'\"`":
+        return _string(token)
+    if first.isdigit() or (first == "." and len(token) > 1):
+        return "1" if token[-1].isdigit() or token[:2] == "0x" or not token.isalnum() else "n"
+    if first == "@":
+        return "v"
+    if token[:2] in ("--", "/*") or first == "#":
+        return _comment(token)
+    return "s" if first == "$" and len(token) > 1 else "p"
+
+
+def _is_head(token: str, head: str) -> bool:
+    rest = token[len(head) :]
+    return bool(rest.strip()) and (rest.strip() != "(" or head in ("exec", "execute"))
+
+
+_FOLDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\(+E"), "Q"),
+    (re.compile(r"[()]"), ""),
+    (re.compile(r":[ng]"), ""),
+    (re.compile(r"(?<=[=o&|,EQHRlj;L])o+(?=[1svnfgXSQ])"), ""),
+    (re.compile(r"(?<=[&=|,])!(?=[1svnfgXS])"), ""),
+)
+
+
+def fold(text: str) -> str:
+    """The value's tokens, one letter each, parentheses and unary operators dropped."""
+    letters = "".join([_letter(m[0]) for m in _TOKEN.finditer(text)])
+    for pattern, by in _FOLDS:
+        letters = pattern.sub(by, letters)
+    return letters
+
+
+#: Shapes that mean injection wherever they stand.
+_ANYWHERE = re.compile(
+    r"""
+      U!?a?!?[EQ]!?a?(?:[1svSfXoTg]|n+[,Mo]|n?\Z|nC)     # a second SELECT
+    | [&H][1svX][=R][1svSfgXnQ] | [&H][1sv]l[1svSfX]     # AND 1=1
+    | [&H][fg][^;&wCn]{0,30}n?[^;&wCn]{0,8}[=Rlj][1svSfgXQ]
+    | [&H]n[=lR]S\Z | [&H]1=\Z
+    | ;(?:Z|Q|E(?:[1svfXoQ]|n[,Mo])|W)
+    | W[1sSv] | Y[sS] | Y\Z
+    | (?:\A|[=o&|,;EQHsS1UlRL])X                       # a call that waits, raises or reads
+    | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))
+    | ![EUZ&fQX]
+    | (?:\A|[EnfQ,1])M T?T.*[Hcl]
+    | (?:\A|[1sn])R[1sS]
+    | \A[1svfXEQUa=RloHL&|,jg]*[&EQR][1svfXEQUa=RloHL&|,jg]*c\Z   # a whole expression, the rest cut off
+    """.replace("M T?T", "MT"),
+    re.X,
+)
+#: Shapes of a value that stands bare in a statement: it starts as an operand and goes on.
+_BARE = re.compile(
+    r"""
+      \A[1svS]?[&|](?:n[=R][1svSfX]|nl[sS1]|nj1|f.*[=Rlc]|[fX]\w*\Z|s[o=][sS])
+    | \A[1sv](?:o[1sv])*[rHL][1fvX][^nw]*[c;U]
+    | \A1(?:o1)*Z
+    | \A[1sv][;]?c?U[aEQ]
+    """,
+    re.X,
+)
+#: Shapes of a value that has just closed the quote around it (the closing string is the first letter).
+_BROKEN_OUT = re.compile(
+    r"""
+      \As[&|][1svX](?:\Z|[=Rlco&|;UHLrj,])
+    | \As[&|][fQX] | \As&S\Z
+    | \As[&|]g?n?(?:[=R]|l[1sSv]|j|;?c|o[1sS])
+    | \As[|=Rl][^nwp]*S\Z
+    | \Aso[^nwp]*[=&fgQvX][^nwp]*S\Z
+    | \As;?c\Z
+    | \As[^nwCps1][^wCp]{0,40}c\Z
+    | \As;?(?:Z|W|X|D)
+    | \Asr[1fvn] | \As[HL][1fv]
+    | \As[;]?[UE](?:[aQ]|E)
+    """,
+    re.X,
+)
+#: What follows a quote that closes a value: an operator, a clause, a comment, another statement.
+_CONTINUES = re.compile(
+    r"(?:[\s)]|/\*.*?\*/)*(?:\Z|[-+*/|&=<>;,#~^%!@(]|(?:and|or|xor|like|not|is|in|between|union|except|minus|"
+    r"intersect|having|where|order|group|limit|offset|into|procedure|rlike|regexp|div|mod|collate|exec|execute|waitfor|"
+    r"select|insert|update|delete|drop|declare|begin|goto|if|sounds|similar|glob|ilike|as|from)\b)",
+    re.S,
+)
+_HINT = re.compile(
+    r"union|select|sleep|benchmark|waitfor|outfile|dumpfile|analyse|/\*!|regexp|rlike|having|"
+    r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
+    r"|\b(?:and|or|xor|where)\b(?:[\s(!~+-]|not\b|binary\b|/\*.*?\*/)*(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
+    r"in|between|not|regexp|rlike)\b))"
+    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|shutdown)\b"
+    r"|\A\s*[-\d]+\W+(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
+    re.S,
+)
+_QUOTES = str.maketrans(
+    {
+        **dict.fromkeys("‘’‚‛′´ʼ＇`", "'"),
+        **dict.fromkeys("“”„‟″＂", '"'),
+        **dict.fromkeys("–—", "--"),
+        "\xa0": " ",
+    }
+)
+
+
+def is_sqli(text: str) -> bool:
+    """Whether a (lower-cased, decoded) value changes the tokens of a statement it is put into."""
+    if not text.isascii():
+        text = text.translate(_QUOTES)
+    if _HINT.search(text) and _is_bare(text):
+        return True
+    return any(_breaks_out(text, quote) for quote in ("'", '"', "`") if quote in text)
+
+
+def _is_bare(text: str) -> bool:
+    letters = fold(text)
+    return bool(_ANYWHERE.search(letters) or _BARE.search(letters))
+
+
+def _breaks_out(text: str, quote: str) -> bool:
+    closing = _closing_quote(text, quote)
+    if closing < 0 or not _CONTINUES.match(text, closing + 1):
+        return False
+    letters = fold("'' " + text[closing + 1 :])
+    return bool(_BROKEN_OUT.search(letters) or _ANYWHERE.search(letters))
+
+
+def _closing_quote(text: str, quote: str) -> int:
+    """Where the value closes the quote it stands in; a doubled quote does not. -1: nowhere."""
+    at = text.find(quote)
+    while at >= 0 and text.startswith(quote, at + 1):
+        after = text.find(quote, at + 2)
+        if after < 0:
+            return at
+        at = after
+    return at

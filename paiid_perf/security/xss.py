@@ -1,0 +1,142 @@
+"""XSS by structure: would a browser find active content in this value?
+
+The value is read by a small HTML tokenizer (https://html.spec.whatwg.org/multipage/parsing.html, with the liberties
+that old browsers took) in three places: between elements, inside a quoted or bare attribute, and as a URL. What counts
+is active content: elements that run or load code, event-handler attributes, script URLs, scripting CSS.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+
+_TAG = re.compile(r"<[\s\x00/!?%]*([a-z%\"'\x00][^\s/>\x00=\"'<]*)")
+_ATTRIBUTE = re.compile(
+    r"([^\s/>=\"'`\x00][^\s/>=\x00<]*)\s*(?:=\s*(\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)|`[^`]*(?:`|\Z)|[^\s>]*))?|>|[\"'`<]"
+)
+#: Elements that run or load code by being there.
+_ACTIVE = frozenset(
+    "script iframe frame frameset object embed applet isindex xss import layer ilayer bgsound noscript "
+    "xml xsl:stylesheet portal fencedframe handler ev:listener".split()
+)
+#: Attributes that hold a URL which the browser may follow.
+_URLS = frozenset(
+    "href src action formaction data xlink:href background poster code codebase dynsrc lowsrc folder from to "
+    "values content classid cite longdesc profile usemap archive manifest ping icon url implementation srcset by "
+    "value srcdoc style xmlns xml:base base".split()
+)
+_SCRIPT_URL = re.compile(
+    r"[\"'`\s(]*(?:url\W*)?(?:\d*\s*;\s*url\s*=\s*[\"']?)?"
+    r"(?:(?:java|vb|live|j|ecma)script:|mocha:|view-source:|feed:javascript|jar:"
+    r"|data:(?!image/(?:png|jpe?g|gif|webp|bmp|avif|x-icon)|(?:audio|video|font)/|application/(?:pdf|font|json|octet)))"
+)
+_CSS = re.compile(
+    r"expression\s*\(|(?:java|vb)script:|-moz-binding|behaviou?r\s*:|@import|-o-link|data:text|url\([^)]{0,80}[\[{;]",
+    re.S,
+)
+_HANDLER = re.compile(r"on[a-z]{3,}\Z|on[a-z-]+\Z")
+_CSS_NOISE = re.compile(r"\\0{0,4}([0-9a-f]{2})\s?|\\|/\*.*?\*/|\x00", re.S)
+_URL_NOISE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\ufeff\u180e\ufffe]+")
+#: The names of DOM events begin so (https://html.spec.whatwg.org/#events-2 and its relatives); outside a tag only they count.
+_EVENT = (
+    r"on(?:abort|activate|after\w+|animation\w+|auxclick|before\w+|begin|blur|bounce|cancel|canplay\w*|cell\w+|change|click|"
+    r"close|contextmenu|control\w+|copy|cuechange|cut|data\w+|dblclick|deactivate|drag\w*|drop|durationchange|emptied|"
+    r"end(?:ed)?|error\w*|filterchange|finish|focus\w*|formdata|fullscreen\w*|gotpointer\w+|hashchange|help|input|invalid|"
+    r"key(?:down|up|press)|language\w+|layoutcomplete|load\w*|losecapture|lostpointer\w+|message\w*|mouse\w+|move\w*|moz\w+|"
+    r"ms\w+|offline|online|orientation\w+|page(?:hide|show)|paste|pause|play(?:ing)?|pointer\w+|popstate|progress|property\w+|"
+    r"ratechange|readystatechange|rejection\w+|repeat|reset|resize\w*|resume|reverse|row\w+|scroll\w*|search|seek\w*|select\w*|"
+    r"show|stalled|start|stop|storage|submit|suspend|syncrestored|time\w+|toggle|touch\w+|trackchange|transition\w+|"
+    r"unhandledrejection|unload|url\w+|volumechange|waiting|webkit\w+|wheel|zoom)"
+)
+_ATTRIBUTE_BREAK_OUT = re.compile(rf"[\"'`][^<>]{{0,200}}?(?<![\w-]){_EVENT}\s*=\s*[^\s&]")
+_UNQUOTED_BREAK_OUT = re.compile(rf"(?:\A|[\"'`\s/>]){_EVENT}\s*=\s*[\"'`]?[^\"'`>\s]*[(`\[\\]")
+_URL_CONTEXT = re.compile(
+    r"\s*(?:[\"'`]?\s*)?(?:(?:java|vb|live)script:\s{0,4}(?:[^\s\w]|[\w$.\s]{0,40}[(=\[`+;/.'\"])|data:(?:text/(?:html|xml|"
+    r"javascript)|image/svg|application/x(?:html|ml|-javascript))[^,]{0,60},)"
+)
+_LINK_ASSIGNED = re.compile(r"=\s*[\"'`]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text")
+_SCRIPTING_CSS = re.compile(r"style\s*=\s*[\"']?[^>]{0,200}?(?:expression\s*\(|(?:java|vb)script:|-moz-binding)|:\s*expression\s*\(")
+_UTF7 = re.compile(r"\+ad[wx4-][0-9a-z+/]{0,8}-")
+_JS_BREAK_OUT = re.compile(
+    r"(?:[\"'`]\s*[)\]}]*\s*(?:[;+\-*/|&^%,?]|\|\||&&)\s*|\A\s*\*/\s*|</)"
+    r"[\w.\s]{0,20}?\b(?:alert|confirm|prompt|eval|fetch|settimeout|setinterval|import|function|document\.|window\.|"
+    r"location\b|string\.fromcharcode|top\[|self\[)\W"
+)
+_MARKUP = re.compile(
+    r"<!entity\b|<!\[cdata\[|<\?xml-stylesheet|<!attlist|<!doctype[^>]{0,200}\[|<!--\[if|<\?import\b|<%\W{0,4}<"
+)
+
+
+def is_xss(text: str) -> bool:
+    """Whether a (lower-cased) value holds content that a browser would run."""
+    if "<" in text and (_active_element(text) or _MARKUP.search(text)):
+        return True
+    return _outside_elements(text)
+
+
+def _outside_elements(text: str) -> bool:
+    if ":" in text and (_in_url(text) or _LINK_ASSIGNED.search(text)):
+        return True
+    if "on" in text and "=" in text and (_ATTRIBUTE_BREAK_OUT.search(text) or _UNQUOTED_BREAK_OUT.search(text)):
+        return True
+    if "(" in text and (_JS_BREAK_OUT.search(text) or _SCRIPTING_CSS.search(text)):
+        return True
+    return "+ad" in text and bool(_UTF7.search(text))
+
+
+def _in_url(text: str) -> bool:
+    head = text[:200]
+    return bool(_URL_CONTEXT.match(head) or _URL_CONTEXT.match(_URL_NOISE.sub("", head)))
+
+
+def _active_element(text: str) -> bool:
+    return any(_is_active(tag[1].strip("\x00\"'"), text, tag.end()) for tag in _TAG.finditer(text))
+
+
+def _is_active(name: str, text: str, at: int) -> bool:
+    local = name.rpartition(":")[2]
+    if name in _ACTIVE or local in _ACTIVE:
+        return text[at - 1 : at] != "" and not _is_end_tag(text, at - len(name))
+    if local == "style" and _CSS.search(_plain_css(text[at : at + 2000])):
+        return True
+    return any(_is_scripting(name, *attribute) for attribute in _attributes(text, at))
+
+
+def _is_end_tag(text: str, name_at: int) -> bool:
+    return text[:name_at].rstrip("\x00 \t\r\n\"'").endswith("</")
+
+
+def _attributes(text: str, at: int) -> list[tuple[str, str]]:
+    """(name, decoded value) up to the end of the tag; a handful of them is all that a tag ever needs."""
+    found: list[tuple[str, str]] = []
+    for match in _ATTRIBUTE.finditer(text, at, at + 4000):
+        if match[0] == ">" or len(found) == 40:
+            break
+        if match[1]:
+            found.append((match[1].strip("\"'`\x00"), _plain(match[2] or "")))
+    return found
+
+
+def _plain(value: str) -> str:
+    value = value.strip("\"'`")
+    return html.unescape(value) if "&" in value else value
+
+
+def _plain_css(value: str) -> str:
+    if "&" in value:
+        value = html.unescape(value)
+    return _CSS_NOISE.sub(lambda m: chr(int(m[1], 16)) if m[1] else "", value)
+
+
+def _is_scripting(element: str, name: str, value: str) -> bool:
+    if name.startswith("on") and value and _HANDLER.match(name):
+        return True
+    if name == "style":
+        return bool(_CSS.search(_plain_css(value)))
+    if name == "srcdoc":
+        return True
+    if name in _URLS or name.endswith(":href"):
+        return bool(value) and bool(_SCRIPT_URL.match(_URL_NOISE.sub("", value).lower()))
+    if element == "meta" and name == "http-equiv":
+        return value.strip() in ("refresh", "set-cookie", "link")
+    return element == "link" and name == "rel" and value.strip() in ("stylesheet", "import")
