@@ -107,6 +107,8 @@ class Settings:
     """How often a process hands its recorded metrics over."""
 
     # --- cache -------------------------------------------------------------------------------------
+    VALUE_CACHE: bool = True
+    """False: ``get_or_compute`` computes each time and stores nothing."""
     CACHE_WARM_BUDGET: timedelta = timedelta(seconds=30)
     """Wall time that one warming pass may take."""
 

@@ -49,8 +49,8 @@ STATEMENTS: dict[str, str] = {
     "auth_user": """
         INSERT INTO auth_user (id, username, password, email, first_name, last_name, is_superuser, is_staff, is_active,
                                date_joined)
-        SELECT %(first_user)s + i, 'trader' || i, %(password)s, 'trader' || i || '@example.com', 'Trader', 'No. ' || i, false, false,
-               true, now() - interval '400 days'
+        SELECT %(first_user)s + i, 'trader' || i, %(password)s, 'trader' || i || '@example.com', 'Trader', 'No. ' || i,
+               false, false, true, now() - interval '400 days'
         FROM generate_series(1, %(users)s) i
     """,
     "trading_instrument": """

@@ -116,7 +116,7 @@ class NewsItem(models.Model):
 
 class WatchListItem(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="watch_list")
-    instrument = models.ForeignKey(Instrument, models.CASCADE, related_name="+")
+    instrument = models.ForeignKey(Instrument, models.CASCADE, related_name="watched_by")
     position = models.PositiveSmallIntegerField(default=0)
 
     class Meta:

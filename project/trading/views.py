@@ -1,34 +1,23 @@
-"""JSON views of the trading platform. No caching, no hand-made index: that is what the demo begins with."""
+"""JSON views of the trading platform."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
 from decimal import Decimal, InvalidOperation
 from functools import wraps
 from typing import Any
 
 from django.contrib.auth import authenticate, login
 from django.core.paginator import Paginator
-from django.db.models import Max, Min
 from django.http import HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
-from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
-from project.trading.models import (
-    AIInsight,
-    Instrument,
-    NewsItem,
-    Order,
-    Portfolio,
-    Position,
-    PriceTick,
-    WatchListItem,
-)
+from project.trading import services
+from project.trading.models import Instrument, NewsItem, Order, Portfolio, WatchListItem
 
 PAGE = 25
 View = Callable[..., JsonResponse]
@@ -61,19 +50,15 @@ def sign_in(request: HttpRequest) -> JsonResponse:
 @signed_in
 def portfolio_summary(request: HttpRequest, pk: int) -> JsonResponse:
     portfolio = _portfolio(request, pk)
-    positions = [_valued(position) for position in portfolio.positions.select_related("instrument")]
-    value = sum((position["value"] for position in positions), Decimal(0))
-    cost = sum((position["cost"] for position in positions), Decimal(0))
+    valuation = services.valuation(portfolio)
     return JsonResponse(
         {
             "id": portfolio.pk,
             "name": portfolio.name,
             "cash": portfolio.cash,
-            "value": value,
-            "total": value + portfolio.cash,
-            "profit": value - cost,
+            "total": portfolio.cash + valuation["value"],
             "open_orders": portfolio.orders.filter(status=Order.Status.OPEN).count(),
-            "positions": positions,
+            **valuation,
         }
     )
 
@@ -141,33 +126,12 @@ def place_order(request: HttpRequest) -> JsonResponse:
 
 @require_GET
 def market_data(request: HttpRequest, symbol: str) -> JsonResponse:
-    instrument = get_object_or_404(Instrument, symbol=symbol)
-    latest = instrument.ticks.order_by("-at")[:50]
-    day = instrument.ticks.filter(at__gte=timezone.now() - timedelta(days=1))
-    extremes = day.aggregate(low=Min("price"), high=Max("price"))
-    return JsonResponse(
-        {
-            "symbol": instrument.symbol,
-            "name": instrument.name,
-            "price": latest[0].price if latest else None,
-            "day": extremes,
-            "ticks": [{"at": tick.at, "price": tick.price, "volume": tick.volume} for tick in latest],
-        }
-    )
+    return JsonResponse(services.market(get_object_or_404(Instrument, symbol=symbol)))
 
 
 @require_GET
 def top_movers(request: HttpRequest) -> JsonResponse:
-    recent = PriceTick.objects.filter(at__gte=timezone.now() - timedelta(days=2))
-    ranges = recent.values("instrument__symbol").annotate(low=Min("price"), high=Max("price"))
-    moves = sorted(ranges, key=lambda row: row["high"] / row["low"], reverse=True)[:10]
-    return JsonResponse(
-        {
-            "movers": [
-                {"symbol": row["instrument__symbol"], "low": row["low"], "high": row["high"]} for row in moves
-            ]
-        }
-    )
+    return JsonResponse({"movers": services.movers()})
 
 
 @require_GET
@@ -177,7 +141,8 @@ def watch_list(request: HttpRequest) -> JsonResponse:
     return JsonResponse(
         {
             "watch_list": [
-                {"symbol": item.instrument.symbol, "price": _latest_price(item.instrument)} for item in items
+                {"symbol": item.instrument.symbol, "price": services.latest_price(item.instrument)}
+                for item in items
             ]
         }
     )
@@ -186,16 +151,7 @@ def watch_list(request: HttpRequest) -> JsonResponse:
 @require_GET
 @signed_in
 def ai_insights(request: HttpRequest, pk: int) -> JsonResponse:
-    portfolio = _portfolio(request, pk)
-    insights = AIInsight.objects.filter(portfolio=portfolio, confidence__gte=0.5).order_by("-created_at")[:10]
-    return JsonResponse(
-        {
-            "insights": [
-                {"kind": row.kind, "confidence": row.confidence, "text": row.text, "at": row.created_at}
-                for row in insights
-            ]
-        }
-    )
+    return JsonResponse({"insights": services.insights(_portfolio(request, pk))})
 
 
 @require_GET
@@ -208,22 +164,6 @@ def news(request: HttpRequest, symbol: str) -> JsonResponse:
 
 def _portfolio(request: HttpRequest, pk: int) -> Portfolio:
     return get_object_or_404(Portfolio, pk=pk, owner=request.user)
-
-
-def _latest_price(instrument: Instrument) -> Decimal | None:
-    tick = instrument.ticks.order_by("-at").first()
-    return tick and tick.price
-
-
-def _valued(position: Position) -> dict[str, Any]:
-    price = _latest_price(position.instrument) or position.average_cost
-    return {
-        "symbol": position.instrument.symbol,
-        "quantity": position.quantity,
-        "price": price,
-        "value": (price * position.quantity).quantize(Decimal("0.01")),
-        "cost": (position.average_cost * position.quantity).quantize(Decimal("0.01")),
-    }
 
 
 def _order(order: Order) -> dict[str, Any]:
