@@ -1,0 +1,18 @@
+"""Recording: what the process saw, as mergeable histograms, handed over every few seconds.
+
+``recorder`` counts and observes; ``drain`` and ``acknowledge`` are for who stores the batches; ``store`` merges one
+into the ``Metric`` table, once.
+"""
+
+from paiid_perf.telemetry.recorder import recorder
+from paiid_perf.telemetry.rows import Row
+from paiid_perf.telemetry.sinks import acknowledge, drain
+
+__all__ = ["Row", "acknowledge", "drain", "recorder", "store"]
+
+
+def store(batch_id: str, rows: list[Row]) -> bool:
+    """Merge a drained batch into the ``Metric`` table; False where it has been stored before."""
+    from paiid_perf.telemetry import table
+
+    return table.store(batch_id, rows)

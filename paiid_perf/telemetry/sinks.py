@@ -1,0 +1,214 @@
+"""Where recorded metrics go: merged into Redis, or, where there is none, straight into the ``Metric`` table.
+
+Each hand-over carries an id that the store remembers, so a try whose answer was lost can be repeated without
+counting anything twice. In Redis a minute is one hash that all processes add to; ``drain`` renames it before it
+is read, so what arrives meanwhile starts a new one and nothing is read twice or lost between.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, count, islice
+from typing import Any
+
+from django.db import connections
+from redis import Redis
+from redis.exceptions import RedisError
+
+from paiid_perf.conf import get_settings
+from paiid_perf.stores import redis_gate
+from paiid_perf.telemetry import samples
+from paiid_perf.telemetry.rows import Cell, Row, Series, row
+
+logger = logging.getLogger("paiid_perf")
+
+Cells = dict[Series, Cell]
+Sink = Callable[[Cells], Cells]
+"""Takes cells and returns those that it could not take."""
+
+#: Seconds that an undrained minute stays in Redis, and that a hand-over's id is remembered.
+MINUTE_TTL = 2 * 3600
+#: Hash fields in one script call, so that none holds the server for more than a few milliseconds.
+FIELDS_PER_CALL = 2_000
+#: Sums are kept as integers of a thousandth: HINCRBY is exact and cheap.
+SCALE = 1_000
+
+_ADD_LUA = """
+if not redis.call('SET', KEYS[3], '1', 'NX', 'EX', ARGV[2]) then return 0 end
+for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+redis.call('SADD', KEYS[2], ARGV[1])
+return 1
+"""
+
+_TAKE_LUA = """
+redis.call('SREM', KEYS[2], ARGV[1])
+if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
+redis.call('RENAME', KEYS[1], KEYS[3])
+redis.call('SADD', KEYS[4], ARGV[2])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Cells under the id that makes handing them over idempotent."""
+
+    id: str
+    cells: Cells
+
+
+class Courier:
+    """Hands cells over. At most one batch is in doubt at a time; it is repeated before anything new goes."""
+
+    def __init__(self) -> None:
+        self._doubtful: Batch | None = None
+        self._process = uuid.uuid4().hex
+        self._number = count()
+
+    def deliver(self, cells: Cells) -> Cells:
+        """Hand ``cells`` over; returns those that have to wait."""
+        samples.flush()
+        if self._doubtful is not None and not self._try(self._doubtful):
+            return cells
+        self._doubtful = Batch(f"{self._process}-{next(self._number)}", cells)
+        self._try(self._doubtful)
+        return {}
+
+    def waiting(self) -> int:
+        """Observations in doubt."""
+        return sum(cell.count for cell in self._doubtful.cells.values()) if self._doubtful else 0
+
+    def forget(self) -> None:
+        """Start over: in a forked child, whose parent goes on with what was there."""
+        self.__init__()  # type: ignore[misc]
+
+    def _try(self, batch: Batch) -> bool:
+        try:
+            _send(batch)
+        except Exception as error:
+            logger.warning("Metrics could not be handed over (%s); they wait.", error)
+            return False
+        self._doubtful = None
+        return True
+
+
+courier = Courier()
+os.register_at_fork(after_in_child=courier.forget)
+
+
+def deliver(cells: Cells) -> Cells:
+    """The recorder's sink."""
+    return courier.deliver(cells)
+
+
+def after_thread_flush() -> None:
+    """Give back the database connections that the flusher's thread may have opened."""
+    connections.close_all()
+
+
+def _send(batch: Batch) -> None:
+    client = redis_gate.patient()
+    if client is None:
+        from paiid_perf.telemetry import table  # the models, which need the apps to be loaded
+
+        table.store(batch.id, [row(series, cell) for series, cell in batch.cells.items()])
+    else:
+        _send_to_redis(client, batch)
+
+
+# --- Redis -----------------------------------------------------------------------------------------
+
+
+def _key(*parts: Any) -> str:
+    return ":".join((get_settings().KEY_PREFIX, "metrics", *map(str, parts)))
+
+
+def _send_to_redis(client: Redis, batch: Batch) -> None:
+    pipeline = client.pipeline(transaction=False)
+    for number, (minute, fields) in enumerate(_calls(batch.cells)):
+        keys = [_key("minute", minute), _key("minutes"), _key("seen", batch.id, number)]
+        pipeline.eval(_ADD_LUA, len(keys), *keys, minute, MINUTE_TTL, *chain.from_iterable(fields))
+    pipeline.execute()
+
+
+def _calls(cells: Cells) -> Iterator[tuple[int, tuple[tuple[str, int], ...]]]:
+    by_minute: dict[int, list[tuple[str, int]]] = {}
+    for series, cell in cells.items():
+        by_minute.setdefault(series.minute, []).extend(_fields(series, cell))
+    for minute, fields in sorted(by_minute.items()):
+        left = iter(fields)
+        while some := tuple(islice(left, FIELDS_PER_CALL)):
+            yield minute, some
+
+
+def _fields(series: Series, cell: Cell) -> Iterator[tuple[str, int]]:
+    stem = f"{series.name}\x1f{series.subject}\x1f"
+    yield f"{stem}c", cell.count
+    yield f"{stem}t", round(cell.total * SCALE)
+    for bucket, seen in cell.buckets.items():
+        yield f"{stem}{bucket}", seen
+
+
+def drain() -> Iterator[tuple[str, list[Row]]]:
+    """Batches of everything handed over so far, as (id, rows); first those that an earlier drain did not finish.
+
+    Store a batch's rows and its id in one transaction, then ``acknowledge`` it. Without Redis there is nothing to
+    drain: the rows are in the table already.
+
+    Raises:
+        RedisError: Redis does not answer (this is for work outside requests).
+    """
+    client = redis_gate.patient()
+    if client is None:
+        return
+    for batch_id in sorted(_texts(client.smembers(_key("draining")))):
+        yield batch_id, _rows(client, batch_id)
+    for minute in sorted(_texts(client.smembers(_key("minutes")))):
+        batch_id = f"{minute}-{uuid.uuid4().hex}"
+        keys = [_key("minute", minute), _key("minutes"), _key("batch", batch_id), _key("draining")]
+        if client.eval(_TAKE_LUA, len(keys), *keys, minute, batch_id):
+            yield batch_id, _rows(client, batch_id)
+
+
+def acknowledge(batch_id: str) -> None:
+    """Forget a batch that has been stored. Not to be able to is harmless: its id keeps it from counting twice."""
+    client = redis_gate.patient()
+    if client is None:
+        return
+    try:
+        client.delete(_key("batch", batch_id))
+        client.srem(_key("draining"), batch_id)
+    except RedisError as error:
+        logger.warning("Batch %s stays in Redis for now (%s).", batch_id, error)
+
+
+def _texts(members: Any) -> list[str]:
+    return [member.decode() for member in members]
+
+
+def _rows(client: Redis, batch_id: str) -> list[Row]:
+    minute = int(batch_id.partition("-")[0])
+    fields: Any = client.hgetall(_key("batch", batch_id))
+    return [row(series, cell) for series, cell in _cells(minute, fields).items()]
+
+
+def _cells(minute: int, fields: Mapping[bytes, bytes]) -> Cells:
+    cells: Cells = {}
+    for field, raw in fields.items():
+        name, subject, part = field.decode().split("\x1f")
+        _put(cells.setdefault(Series(minute, name, subject), Cell()), part, int(raw))
+    return cells
+
+
+def _put(cell: Cell, part: str, value: int) -> None:
+    if part == "c":
+        cell.count = value
+    elif part == "t":
+        cell.total = value / SCALE
+    else:
+        cell.buckets[int(part)] = value
