@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any, Generic, Literal, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,3 +48,416 @@ class RetentionRule:
     @property
     def name(self) -> str:
         return self.model
+
+
+# --- facts about the health of a server ------------------------------------------------------------
+# The fields of each are the columns of the query of the same name in facts/health.py.
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True)
+class Panel(Generic[Row]):
+    """What one query said, or why it could not be asked."""
+
+    rows: tuple[Row, ...] = ()
+    unavailable: str = ""
+    """Empty, or what is missing and the GRANT, extension or setting that would give it."""
+    limited: str = ""
+    """Empty, or what the rows do not show for want of a right."""
+
+    def first(self) -> Row | None:
+        return self.rows[0] if self.rows else None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFact:
+    """Who answers, and what we may do there."""
+
+    version: int
+    """As ``server_version_num``: 180006."""
+    role: str
+    superuser: bool
+    reads_all_stats: bool
+    in_recovery: bool
+    database: str
+    started_at: datetime
+    extensions: Sequence[str]
+    available: Sequence[str]
+    managed_by: str
+    """``rds``, ``cloudsql``, ``azure``, ``aiven``, ``supabase`` or empty: who owns the configuration file."""
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFact:
+    """The counters of pg_stat_database since ``stats_reset``, and the age of the oldest transaction id."""
+
+    bytes: int
+    connections: int
+    connections_all: int
+    commits: int
+    rollbacks: int
+    deadlocks: int
+    blocks_hit: int
+    blocks_read: int
+    temp_files: int
+    temp_bytes: int
+    stats_reset: datetime | None
+    xid_age: int
+    multixact_age: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFact:
+    """One client connection. Durations in seconds; what rights hide is None."""
+
+    pid: int
+    role: str | None
+    database: str | None
+    application: str
+    source: str
+    state: str | None
+    query: str
+    transaction_seconds: float | None
+    query_seconds: float | None
+    state_seconds: float | None
+    wait: str
+    blocked_by: Sequence[int]
+    xmin_age: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableFact:
+    """One table's size, counters and vacuum history."""
+
+    schema: str
+    name: str
+    live: int
+    dead: int
+    writes: int
+    updates: int
+    hot_updates: int
+    seq_scans: int
+    index_scans: int
+    modified_since_analyze: int
+    analyzed_at: datetime | None
+    vacuumed_at: datetime | None
+    bytes: int
+    heap_bytes: int
+    pages: int
+    rows_estimated: float
+    row_bytes: float | None
+    """Average width of a row from pg_stats; None where the table was never analyzed or may not be read."""
+    fillfactor: int
+    autovacuum: bool
+    vacuum_at: float
+    """Dead rows at which autovacuum starts, by the table's own settings or the server's."""
+    xid_age: int
+    blocks_hit: int
+    blocks_read: int
+    index_blocks_hit: int
+    index_blocks_read: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFact:
+    """One index. ``keys`` are its key columns as text with operator class, collation and order."""
+
+    schema: str
+    table: str
+    name: str
+    method: str
+    keys: Sequence[str]
+    included: Sequence[str]
+    predicate: str
+    definition: str
+    is_unique: bool
+    is_primary: bool
+    is_valid: bool
+    is_constraint: bool
+    is_replica_identity: bool
+    is_clustered: bool
+    supports_foreign_key: bool
+    being_built: bool
+    bytes: int
+    scans: int
+    last_scan: datetime | None
+    pages: int
+    rows_estimated: float
+    key_bytes: float | None
+    fillfactor: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether it guards something besides speed, so that it must not be dropped."""
+        guards = (self.is_unique, self.is_primary, self.is_constraint, self.is_replica_identity)
+        return any(guards) or self.is_clustered
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintFact:
+    """A constraint that was added NOT VALID and never validated."""
+
+    schema: str
+    table: str
+    name: str
+    definition: str
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFact:
+    """A sequence and the largest value that it, or the column it feeds, can hold."""
+
+    schema: str
+    name: str
+    table: str
+    column: str
+    column_type: str
+    last_value: int
+    max_value: int
+    cycles: bool
+
+    @property
+    def used(self) -> float:
+        """Share of the values that are gone, 0–1."""
+        return self.last_value / self.max_value
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaFact:
+    """A server that streams from this one."""
+
+    application: str
+    source: str
+    state: str
+    lag_seconds: float | None
+    lag_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotFact:
+    """A replication slot and the WAL that it keeps from being removed."""
+
+    name: str
+    kind: str
+    active: bool
+    retained_bytes: int | None
+    wal_status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingFact:
+    """One server setting. ``context`` says whether a change needs a reload or a restart."""
+
+    name: str
+    value: str
+    unit: str
+    context: str
+    source: str
+    pending_restart: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VacuumFact:
+    """A VACUUM that runs now. ``done`` is the share of the heap scanned, 0–1."""
+
+    pid: int
+    table: str
+    phase: str
+    done: float
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFact:
+    """A transaction prepared for two-phase commit that nobody has finished."""
+
+    gid: str
+    owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StatementFact:
+    """One normalised query since the counters began."""
+
+    queryid: int
+    text: str
+    calls: int
+    mean_ms: float
+    total_ms: float
+    rows: int
+    temp_blocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFact:
+    """Checkpoints by the clock and by WAL volume since the counters began."""
+
+    timed: int
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The machine that the server runs on, as far as it can be known. Bytes."""
+
+    memory: int | None = None
+    cores: int | None = None
+    rotational: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Everything that the health checks judge, read once."""
+
+    server: ServerFact
+    database: Panel[DatabaseFact] = Panel()
+    sessions: Panel[SessionFact] = Panel()
+    tables: Panel[TableFact] = Panel()
+    indexes: Panel[IndexFact] = Panel()
+    constraints: Panel[ConstraintFact] = Panel()
+    sequences: Panel[SequenceFact] = Panel()
+    replicas: Panel[ReplicaFact] = Panel()
+    slots: Panel[SlotFact] = Panel()
+    settings: Panel[SettingFact] = Panel()
+    vacuums: Panel[VacuumFact] = Panel()
+    prepared: Panel[PreparedFact] = Panel()
+    statements: Panel[StatementFact] = Panel()
+    checkpoints: Panel[CheckpointFact] = Panel()
+    machine: Machine = Machine()
+    pool: PoolFact | None = None
+
+    def missing(self) -> dict[str, str]:
+        """Panel name → what it lacks, for the panels that could not be read in full."""
+        panels = {f.name: getattr(self, f.name) for f in fields(self)}
+        gaps = {name: p.unavailable or p.limited for name, p in panels.items() if isinstance(p, Panel)}
+        return {name: gap for name, gap in gaps.items() if gap}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFact:
+    """How this process reaches the database."""
+
+    min_size: int | None
+    """None: no pool in ``OPTIONS``."""
+    max_size: int | None
+    persistent_seconds: float | None
+    """CONN_MAX_AGE; None keeps connections for ever, 0 closes after each request."""
+    pgbouncer: bool
+    server_side_cursors: bool
+    max_connections: int
+    reserved: int
+    in_use: int
+    alias: str = "default"
+
+
+# --- what the rules say ------------------------------------------------------------------------------
+
+Severity = Literal["info", "warning", "critical"]
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """One number that a check compares with, and where it comes from."""
+
+    name: str
+    value: float
+    unit: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a check found wrong, and what to do about it."""
+
+    check: str
+    subject: str
+    severity: Severity
+    title: str
+    why: str
+    how: str = ""
+    undo: str = ""
+    source: str = ""
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        return f"{self.check}: {self.subject}"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A scored fact, before the phase dresses it as a contracts.Check; the words mean the same."""
+
+    name: str
+    label: str
+    value: float | None
+    target: float
+    worst: float
+    weight: float
+    unit: str = ""
+    hint: str = ""
+
+
+# --- materialized views --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ViewState:
+    """A declared view as the database has it. ``sources`` counts what would change if its tables did."""
+
+    exists: bool = False
+    ours: bool = False
+    """Whether we created it: only then may we drop or redefine it."""
+    populated: bool = False
+    unique_index: bool = False
+    digest: str = ""
+    """Of the SQL that it was created from."""
+    refreshed_at: datetime | None = None
+    refresh_seconds: float | None = None
+    read_seconds: float | None = None
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """source → its counters at the last refresh"""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """source → its counters now; a source that has none says ``?`` and always counts as changed"""
+    time_dependent: bool = False
+    bytes: int = 0
+
+
+ViewAction = Literal["create", "redefine", "refresh", "wait", "refuse"]
+
+
+@dataclass(frozen=True, slots=True)
+class ViewDecision:
+    """What is to be done with one declared view, and why."""
+
+    action: ViewAction
+    reason: str
+
+
+# --- retention -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionFact:
+    """What one retention rule would delete."""
+
+    due: int
+    """Rows; capped at the counting limit."""
+    capped: bool
+    total: int
+    """Rows of the table, estimated where exact counting is dear."""
+    oldest: datetime | None
+    index: str
+    """Name of the index that gives the rows in order, empty where there is none."""
+    method: Literal["index", "blocks", "orm"]
+    reason: str
+    """Why that method."""

@@ -1,0 +1,1 @@
+"""What the database domain reads. Nothing here writes."""

@@ -1,0 +1,70 @@
+"""The machine under the server where it is this one, and how this process reaches the server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import psutil
+from django.db import connections
+
+from paiid_perf.database.session import Session
+from paiid_perf.database.types import Health, Machine, PoolFact
+
+_LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
+
+
+def read(alias: str) -> Machine:
+    """Memory and cores of the server's machine; all None where the server is elsewhere."""
+    host = str(connections[alias].settings_dict["HOST"] or "")
+    if host not in _LOCAL and not host.startswith("/"):
+        return Machine()
+    return Machine(_memory(), psutil.cpu_count(), _rotational())
+
+
+def _memory() -> int:
+    """Bytes that this machine, or the container we are in, may use."""
+    total = int(psutil.virtual_memory().total)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    try:
+        text = limit.read_text().strip()
+    except OSError:
+        return total
+    return min(total, int(text)) if text.isdigit() else total
+
+
+def _rotational() -> bool | None:
+    """Whether the disks turn; None where there are both kinds, or only virtual ones, which say anything."""
+    found = {flag.read_text().strip() for flag in Path("/sys/block").glob("[!lrzvx]*/queue/rotational")}
+    return {"0": False, "1": True}[found.pop()] if len(found) == 1 else None
+
+
+def pool(session: Session, alias: str, health: Health) -> PoolFact:
+    """The pool and persistence options of the alias against what the server has to give."""
+    configured: dict[str, Any] = connections[alias].settings_dict
+    minimum, maximum = _sizes(configured["OPTIONS"].get("pool"))
+    values = {setting.name: setting.value for setting in health.settings.rows}
+    database = health.database.first()
+    return PoolFact(
+        min_size=minimum,
+        max_size=maximum,
+        persistent_seconds=configured["CONN_MAX_AGE"],
+        pgbouncer=session.behind_pgbouncer,
+        server_side_cursors=not configured.get("DISABLE_SERVER_SIDE_CURSORS", False),
+        max_connections=int(values.get("max_connections", 0)),
+        reserved=sum(int(values.get(name, 0)) for name in _RESERVED),
+        in_use=database.connections_all if database else len(health.sessions.rows),
+        alias=alias,
+    )
+
+
+_RESERVED = ("superuser_reserved_connections", "reserved_connections")
+
+
+def _sizes(options: Any) -> tuple[int | None, int | None]:
+    """(min, max) of psycopg_pool's ConnectionPool, whose own defaults are 4 and min_size."""
+    if not options:
+        return None, None
+    given = options if isinstance(options, dict) else {}
+    minimum = int(given.get("min_size", 4))
+    return minimum, int(given.get("max_size") or minimum)

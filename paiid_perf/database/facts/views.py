@@ -1,0 +1,158 @@
+"""The declared materialized views as the database has them, and what reading them or their SQL costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from statistics import median
+from typing import Any, LiteralString, cast
+
+from django.apps import apps
+from psycopg import errors, sql
+
+from paiid_perf.database.rules.views import UNCOUNTED, cleaned, reads_clock
+from paiid_perf.database.session import Session
+from paiid_perf.database.types import MaterializedView, ViewState
+
+#: What we remember of a view is kept in its comment, after this: it lives and dies with the view.
+MARK = "paiid_perf: "
+
+# A view's rule depends on every relation that it reads; plain views are looked through, partitions gone down to.
+# Writes are counted by the statistics; a TRUNCATE or a rewrite shows as another file.
+STATE = """
+WITH RECURSIVE sources(oid) AS (
+    SELECT d.refobjid FROM pg_rewrite r
+    JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+         AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> r.ev_class
+    WHERE r.ev_class = to_regclass(%(name)s)
+    UNION
+    SELECT below.oid FROM sources s CROSS JOIN LATERAL (
+        SELECT d.refobjid AS oid FROM pg_class v JOIN pg_rewrite r ON r.ev_class = v.oid
+        JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+             AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> v.oid
+        WHERE v.oid = s.oid AND v.relkind = 'v'
+        UNION ALL
+        SELECT i.inhrelid FROM pg_inherits i WHERE i.inhparent = s.oid
+    ) below
+)
+SELECT c.relispopulated AS populated,
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+               AND i.indpred IS NULL AND i.indexprs IS NULL) AS unique_index,
+       coalesce(obj_description(c.oid, 'pg_class'), '') AS comment,
+       pg_get_viewdef(c.oid) AS definition,
+       pg_total_relation_size(c.oid) AS bytes,
+       (SELECT coalesce(jsonb_object_agg(t.oid::regclass::text,
+                    CASE WHEN t.relkind = 'f' THEN '?'
+                         ELSE concat(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, '/', t.relfilenode) END), '{}')
+        FROM sources x JOIN pg_class t ON t.oid = x.oid AND t.relkind IN ('r', 'm', 'f')
+        LEFT JOIN pg_stat_all_tables s ON s.relid = t.oid) AS sources
+FROM pg_class c WHERE c.oid = to_regclass(%(name)s) AND c.relkind = 'm'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One reading, measured: ms (the median), buffers, and whether the time-out cut it short."""
+
+    milliseconds: float
+    blocks: float
+    timed_out: bool = False
+
+
+def identifier(name: str) -> sql.Identifier:
+    """The quoted name of a view, with its schema where the declaration names one."""
+    return sql.Identifier(*name.split("."))
+
+
+def trusted(text: str) -> sql.SQL:
+    """SQL that the host wrote in its own code, as it stands."""
+    return sql.SQL(cast(LiteralString, text))
+
+
+def state(session: Session, view: MaterializedView) -> ViewState:
+    """The view as it is; ``exists`` False where there is none of that name."""
+    rows = session.rows(STATE, {"name": identifier(view.name).as_string(None)})
+    return _state(rows[0], view) if rows else ViewState()
+
+
+def _state(row: Mapping[str, Any], view: MaterializedView) -> ViewState:
+    known = memory(row["comment"])
+    refreshed = known.get("refreshed_at")
+    return ViewState(
+        exists=True,
+        ours=bool(known.get("ours")),
+        populated=row["populated"],
+        unique_index=row["unique_index"],
+        digest=known.get("digest", ""),
+        refreshed_at=datetime.fromisoformat(refreshed) if refreshed else None,
+        refresh_seconds=known.get("refresh_seconds"),
+        read_seconds=known.get("read_seconds"),
+        seen=known.get("seen", {}),
+        sources=_relevant(row["sources"], view.depends_on),
+        time_dependent=reads_clock(row["definition"]),
+        bytes=row["bytes"],
+    )
+
+
+def _relevant(sources: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
+    """The sources that the declaration says matter; all of them where it says nothing."""
+    tables = {apps.get_model(label)._meta.db_table for label in labels}
+    picked = {name: counted for name, counted in sources.items() if _bare(name) in tables}
+    return picked if tables and picked else dict(sources)
+
+
+def _bare(name: str) -> str:
+    return name.rpartition(".")[2].strip('"')
+
+
+def memory(comment: str) -> dict[str, Any]:
+    """What we noted in a view's comment; empty where we never did."""
+    _before, mark, text = comment.partition(MARK)
+    try:
+        known = json.loads(text) if mark else {}
+    except ValueError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def comment(session: Session, name: str) -> str:
+    """The view's comment without our note."""
+    statement = "SELECT coalesce(obj_description(to_regclass(%s), 'pg_class'), '') AS text"
+    text: str = session.rows(statement, [identifier(name).as_string(None)])[0]["text"]
+    return text.partition(MARK)[0].rstrip()
+
+
+def cost_of_sql(session: Session, text: str, timeout: timedelta, runs: int = 3) -> Cost:
+    """What running a view's SQL costs: EXPLAIN (ANALYZE), read-only, the median of ``runs``."""
+    return _cost(session, trusted(cleaned(text)), timeout, runs)
+
+
+def cost_of_reading(session: Session, name: str, timeout: timedelta, runs: int = 3) -> Cost:
+    """What reading the whole view costs."""
+    return _cost(session, sql.SQL("SELECT * FROM {}").format(identifier(name)), timeout, runs)
+
+
+def _cost(session: Session, query: sql.SQL | sql.Composed, timeout: timedelta, runs: int) -> Cost:
+    statement = sql.SQL("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {}").format(query)
+    try:
+        plans = [session.rows(statement, timeout=timeout)[0]["QUERY PLAN"][0] for _run in range(runs)]
+    except errors.QueryCanceled:
+        return Cost(timeout.total_seconds() * 1000, 0.0, timed_out=True)
+    times = [plan["Planning Time"] + plan["Execution Time"] for plan in plans]
+    root = plans[-1]["Plan"]
+    return Cost(median(times), float(root.get("Shared Hit Blocks", 0) + root.get("Shared Read Blocks", 0)))
+
+
+__all__ = [
+    "MARK",
+    "UNCOUNTED",
+    "Cost",
+    "comment",
+    "cost_of_reading",
+    "cost_of_sql",
+    "identifier",
+    "memory",
+    "state",
+]

@@ -1,0 +1,1 @@
+"""Pure rules of the database domain: facts in, decisions with their reasons out."""

@@ -1,0 +1,320 @@
+"""Advice on server settings from memory, disk, version and workload: value, reason, source, reload or restart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.utils.translation import gettext as _
+
+from paiid_perf.database.rules.health import Rule, spills
+from paiid_perf.database.rules.sizes import readable
+from paiid_perf.database.types import Finding, Health, SettingFact, Severity
+
+KB = 1024
+MB = 1024 * KB
+GB = 1024 * MB
+_UNITS = {"B": 1, "kB": KB, "8kB": 8 * KB, "16kB": 16 * KB, "MB": MB, "": 1}
+_MANUAL = "PostgreSQL manual, "
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the advice depends on, looked up by name."""
+
+    health: Health
+    settings: dict[str, SettingFact]
+    now: datetime
+
+    def text(self, name: str) -> str | None:
+        return self.settings[name].value if name in self.settings else None
+
+    def size(self, name: str) -> int | None:
+        """A memory setting in bytes; None where it cannot be read."""
+        setting = self.settings.get(name)
+        return int(setting.value) * _UNITS[setting.unit] if setting and setting.unit in _UNITS else None
+
+    def number(self, name: str) -> float | None:
+        return float(self.settings[name].value) if name in self.settings else None
+
+    @property
+    def memory(self) -> int | None:
+        return self.health.machine.memory
+
+    @property
+    def data(self) -> int:
+        """Bytes of the database."""
+        database = self.health.database.first()
+        return database.bytes if database else 0
+
+
+@dataclass(frozen=True, slots=True)
+class SettingRule:
+    """One setting: what it should be (None: as it is), and why."""
+
+    name: str
+    better: Callable[[Server], str | None]
+    why: Callable[[], str]
+    source: str
+    severity: Severity = "info"
+
+
+def _whole_mb(size: float) -> str:
+    return f"{max(1, int(size // MB))}MB"
+
+
+def _shared_buffers(server: Server) -> str | None:
+    have = server.size("shared_buffers")
+    if have is None or server.memory is None or server.data <= have or have >= server.memory * 0.15:
+        return None
+    return _whole_mb(min(server.memory * 0.25, 16 * GB))
+
+
+def _effective_cache_size(server: Server) -> str | None:
+    have = server.size("effective_cache_size")
+    if have is None or server.memory is None or server.memory * 0.4 <= have <= server.memory:
+        return None
+    return _whole_mb(server.memory * 0.65)
+
+
+def _maintenance_work_mem(server: Server) -> str | None:
+    have = server.size("maintenance_work_mem")
+    if have is None or server.memory is None:
+        return None
+    wanted = min(server.memory / 16, GB)
+    return _whole_mb(wanted) if have < wanted / 2 and server.data > have else None
+
+
+def _work_mem(server: Server) -> str | None:
+    have, most = server.size("work_mem"), server.number("max_connections")
+    if have is None or not most or server.memory is None or not any(spills(server.health, server.now)):
+        return None
+    fair = (server.memory - (server.size("shared_buffers") or 0)) / (most * 3)
+    return _whole_mb(min(fair, have * 4)) if fair > have * 1.5 else None
+
+
+def _random_page_cost(server: Server) -> str | None:
+    if (server.number("random_page_cost") or 0) < 4 or server.health.machine.rotational:
+        return None
+    return "1.1"
+
+
+def _io_concurrency(server: Server) -> str | None:
+    known_ssd = server.health.machine.rotational is False
+    return "200" if known_ssd and (server.number("effective_io_concurrency") or 0) <= 1 else None
+
+
+def _switch(name: str, wrong: str, right: str) -> Callable[[Server], str | None]:
+    return lambda server: right if server.text(name) == wrong else None
+
+
+def _completion_target(server: Server) -> str | None:
+    have = server.number("checkpoint_completion_target")
+    return "0.9" if have is not None and have < 0.9 else None
+
+
+def _idle_timeout(server: Server) -> str | None:
+    return "5min" if server.text("idle_in_transaction_session_timeout") == "0" else None
+
+
+def _preload(server: Server) -> str | None:
+    loaded = server.text("shared_preload_libraries")
+    if loaded is None or "pg_stat_statements" in loaded:
+        return None
+    return ",".join(filter(None, (loaded, "pg_stat_statements")))
+
+
+RULES: tuple[SettingRule, ...] = (
+    SettingRule(
+        "fsync",
+        _switch("fsync", "off", "on"),
+        lambda: _("A crash of the machine may destroy the whole database."),
+        _MANUAL + "19.5.1",
+        "critical",
+    ),
+    SettingRule(
+        "full_page_writes",
+        _switch("full_page_writes", "off", "on"),
+        lambda: _("A page half written in a crash cannot be repaired."),
+        _MANUAL + "19.5.1",
+        "critical",
+    ),
+    SettingRule(
+        "autovacuum",
+        _switch("autovacuum", "off", "on"),
+        lambda: _("Nothing removes dead rows or refreshes the planner's statistics."),
+        _MANUAL + "24.1.6",
+        "critical",
+    ),
+    SettingRule(
+        "shared_preload_libraries",
+        _preload,
+        lambda: _("pg_stat_statements counts what each normalised query costs; the advisor works from it."),
+        _MANUAL + "F.32",
+        "warning",
+    ),
+    SettingRule(
+        "track_io_timing",
+        _switch("track_io_timing", "off", "on"),
+        lambda: _(
+            "Tells time on disk from time on the processor; pg_test_timing shows its price, mostly nothing."
+        ),
+        _MANUAL + "19.9.1",
+    ),
+    SettingRule(
+        "compute_query_id",
+        _switch("compute_query_id", "off", "auto"),
+        lambda: _("Without it pg_stat_statements records nothing."),
+        _MANUAL + "19.9.2",
+    ),
+    SettingRule(
+        "shared_buffers",
+        _shared_buffers,
+        lambda: _("The data is larger than the buffers; a quarter of the memory is where the manual starts."),
+        _MANUAL + "19.4.1",
+    ),
+    SettingRule(
+        "effective_cache_size",
+        _effective_cache_size,
+        lambda: _(
+            "The planner should know how much of an index it will find in memory; nothing is allocated."
+        ),
+        _MANUAL + "19.7.2; half to three quarters of memory: PostgreSQL wiki, Tuning Your Server",
+    ),
+    SettingRule(
+        "maintenance_work_mem",
+        _maintenance_work_mem,
+        lambda: _("CREATE INDEX and VACUUM work in one pass where this is large enough."),
+        _MANUAL + "19.4.1; a sixteenth of memory: pgtune",
+    ),
+    SettingRule(
+        "work_mem",
+        _work_mem,
+        lambda: _("Sorts and hashes spill to disk. Each node of each query may take this much."),
+        _MANUAL + "19.4.1; the share of memory: pgtune",
+    ),
+    SettingRule(
+        "random_page_cost",
+        _random_page_cost,
+        lambda: _(
+            "4 is the price of a disk that has to seek; on solid state 1.1 lets the planner use indexes."
+        ),
+        _MANUAL + "19.7.2",
+    ),
+    SettingRule(
+        "effective_io_concurrency",
+        _io_concurrency,
+        lambda: _("Solid state answers many reads at once; bitmap scans then prefetch."),
+        _MANUAL + "19.4.5",
+    ),
+    SettingRule(
+        "checkpoint_completion_target",
+        _completion_target,
+        lambda: _("Checkpoints spread over the interval do not flood the disk."),
+        _MANUAL + "19.5.2",
+    ),
+    SettingRule(
+        "idle_in_transaction_session_timeout",
+        _idle_timeout,
+        lambda: _("A forgotten transaction holds its locks, and keeps vacuum from working, without end."),
+        _MANUAL + "19.11.1",
+    ),
+)
+
+
+def advise(health: Health, now: datetime) -> Iterator[Finding]:
+    """Settings that should be otherwise, pending restarts, and extensions that are there for the taking."""
+    settings = {setting.name: setting for setting in health.settings.rows}
+    server = Server(health, settings, now)
+    for rule in RULES:
+        value = rule.better(server)
+        if value is not None:
+            yield _finding(rule, value, server)
+    yield from _pending(health)
+    yield from _extensions(health)
+
+
+def _finding(rule: SettingRule, value: str, server: Server) -> Finding:
+    setting = server.settings[rule.name]
+    return Finding(
+        "setting",
+        rule.name,
+        rule.severity,
+        _("Set %(name)s to %(value)s (now %(now)s)")
+        % {"name": rule.name, "value": value, "now": _shown(setting)},
+        rule.why(),
+        how=_how(setting, value, server.health.server.managed_by),
+        undo=_undo(setting, server.health.server.managed_by),
+        source=rule.source,
+        numbers={"now": _shown(setting), "advised": value, "takes": takes_effect(setting)},
+    )
+
+
+def takes_effect(setting: SettingFact) -> str:
+    """``restart`` or ``reload``: what a change of this setting needs."""
+    return "restart" if setting.context == "postmaster" else "reload"
+
+
+def _shown(setting: SettingFact) -> str:
+    scale = _UNITS.get(setting.unit) if setting.unit else None
+    return readable(int(setting.value) * scale) if scale else f"{setting.value}{setting.unit}"
+
+
+def _how(setting: SettingFact, value: str, managed_by: str) -> str:
+    if managed_by:
+        return _(
+            "Managed service (%(who)s): put %(name)s = %(value)s in the parameter group; needs a %(takes)s."
+        ) % {
+            "who": managed_by,
+            "name": setting.name,
+            "value": value,
+            "takes": takes_effect(setting),
+        }
+    return f"ALTER SYSTEM SET {setting.name} = '{value}';\n{_activate(setting)}"
+
+
+def _undo(setting: SettingFact, managed_by: str) -> str:
+    return "" if managed_by else f"ALTER SYSTEM RESET {setting.name};\n{_activate(setting)}"
+
+
+def _activate(setting: SettingFact) -> str:
+    needs_restart = takes_effect(setting) == "restart"
+    return "-- " + _("then restart the server") if needs_restart else "SELECT pg_reload_conf();"
+
+
+def _pending(health: Health) -> Iterator[Finding]:
+    for setting in health.settings.rows:
+        if setting.pending_restart:
+            yield Finding(
+                "pending_restart",
+                setting.name,
+                "info",
+                _("%(name)s was changed and waits for a restart") % {"name": setting.name},
+                _("The configuration file says otherwise than the running server."),
+                how=_("Restart the server."),
+                source=_MANUAL + "53.24",
+            )
+
+
+_WANTED: dict[str, Callable[[], str]] = {
+    "pg_stat_statements": lambda: _("It counts what each normalised query costs."),
+    "hypopg": lambda: _("It lets the advisor ask the planner about indexes that do not exist yet."),
+}
+
+
+def _extensions(health: Health) -> Iterator[Finding]:
+    for name, why in _WANTED.items():
+        if name in health.server.available and name not in health.server.extensions:
+            yield Finding(
+                "extension",
+                name,
+                "info",
+                _("Extension %(name)s is on the server but not in this database") % {"name": name},
+                why(),
+                how=f"CREATE EXTENSION {name};",
+                undo=f"DROP EXTENSION {name};",
+            )
+
+
+RULE: Rule = advise
