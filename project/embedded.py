@@ -130,7 +130,7 @@ class Postgres:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=None if os.geteuid() == 0 else _die_with_parent,
+                preexec_fn=None if os.geteuid() == 0 else die_with_parent,
             )
         _wait_for("PostgreSQL", self._answers, self.process, self.directory / "server.log")
 
@@ -284,7 +284,7 @@ class Valkey:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         (self.directory / "pid").write_text(str(self.process.pid))
         _wait_for("Valkey", self._answers, self.process, self.directory / "server.log")
@@ -348,7 +348,7 @@ Server = TypeVar("Server", Postgres, Valkey)
 def _start_on_free_port(make: Callable[[int], Server], port: int | None) -> Server:
     """Between our look and the server's bind somebody may take the port: then another is tried."""
     for last in (port is not None, False, True):
-        server = make(port or _free_port())
+        server = make(port or free_port())
         try:
             server.start()
         except RuntimeError:
@@ -359,7 +359,7 @@ def _start_on_free_port(make: Callable[[int], Server], port: int | None) -> Serv
     raise AssertionError("the last try returns or raises")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -386,7 +386,7 @@ def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
             process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Ask Linux to end this process when its parent dies (elsewhere the next start does it)."""
     if sys.platform == "linux":
         import ctypes

@@ -132,7 +132,14 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="WARNING")},
 }
 
+#: False: the app watches and does nothing in the request path (the demo's "before").
+ACT = env.bool("PAIID_PERF_ACT", default=True)
 PAIID_PERF: dict[str, Any] = {
+    "RESPONSE_CACHE": ACT,
+    "VALUE_CACHE": ACT,
+    "RATE_LIMITS": ACT,
+    "COMPRESS_MIN_BYTES": 1024 if ACT else 0,
+    "INSPECTION": "report" if ACT else "off",
     # Reading is the default; the demo asks for "auto".
     "POLICY": {"*": env.str("PAIID_PERF_POLICY", default="report")},
     "VERIFY": env.str("PAIID_PERF_VERIFY", default="window"),

@@ -1,0 +1,245 @@
+"""The demo, step by step: load, serve, measure, optimize, measure again.
+
+*Before* is the site as its developers wrote it: Django's own foreign-key indexes, no caching, the app watching
+without acting. *After* is the same traffic (same seed, same number of requests) after one full run, with the
+middleware acting.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from django.conf import settings
+from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.db import SessionStore
+from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
+from tqdm import tqdm
+
+from paiid_perf.cache import memory_report
+from paiid_perf.models import OptimizationRun
+from paiid_perf.optimization import runner
+from paiid_perf.optimization.health import describe
+from project.embedded import ROOT
+from project.trading import headline, loader, site, traffic
+
+SEED = 20_260_101
+WARM_UP_SEED = 7
+WARM_UP_REQUESTS = 200
+#: More than any machine sends in the time asked for; the plan is cut where the first pass got to.
+PLAN_REQUESTS = 60_000
+RUN_TIMEOUT_SECONDS = 900
+POLL_SECONDS = 0.3
+#: One row per normalised statement of this database, the users' counters added up.
+COUNTERS_SQL = """
+SELECT queryid, min(query), sum(calls), sum(total_exec_time), sum(total_exec_time) / sum(calls),
+       sqrt(sum(calls * stddev_exec_time ^ 2) / sum(calls))
+FROM pg_stat_statements
+WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND calls > 0
+GROUP BY queryid
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command was asked for."""
+
+    scale: float
+    seconds: float
+    directory: Path
+    port: int
+    """0: a free one."""
+    out: TextIO
+
+
+@dataclass(frozen=True)
+class Login:
+    """An account made for this demo."""
+
+    name: str
+    password: str
+
+
+class Demo:
+    """One demo on a migrated-to-be database; ``close`` stops what it started."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.port = options.port or site.free_port()
+        self.size = loader.Size.of(options.scale)
+        self.stack = ExitStack()
+        self.sessions: dict[int, str] = {}
+
+    def close(self) -> None:
+        self.stack.close()
+
+    def prepare(self) -> Login:
+        """Migrate, load the data, make the accounts, start the Celery worker."""
+        self.say("Migrating")
+        call_command("migrate", verbosity=0)
+        if loader.is_loaded(self.options.scale):
+            self.say("The trading data of this scale is there already (--fresh makes it anew)")
+        else:
+            self._load()
+        login = _administrator()
+        self.sessions = _sessions(self.size)
+        self._start(site.worker(self.options.directory))
+        return login
+
+    def measure_before(self) -> tuple[headline.Pass, list[traffic.Request]]:
+        """The first pass, on a site where the app only watches; returns the requests that were sent, too."""
+        web = self.serve(act=False)
+        planned = traffic.plan(SEED, self.size, PLAN_REQUESTS)
+        outcome, queries = self._measure(planned, "before", self.options.seconds)
+        score = _security_score(act=False)
+        web.stop()
+        return headline.Pass(outcome, queries, None, score), planned[: outcome.requests]
+
+    def optimize(self) -> OptimizationRun:
+        """One full run in the Celery worker, watched to its end."""
+        run = runner.request("full", "demo")
+        if not runner.enqueue(run):
+            raise RuntimeError("Celery's broker does not take the run; see celery.log")
+        with self._bar("Optimizing", 100, "%") as bar:
+            for progress, step in _watch(run):
+                bar.set_postfix_str(step[:60], refresh=False)
+                bar.update(round(100 * progress) - bar.n)
+        return run
+
+    def measure_after(self, planned: list[traffic.Request]) -> headline.Pass:
+        """The same requests again, on a site where the app acts."""
+        outcome, queries = self._measure(planned, "after", None)
+        return headline.Pass(outcome, queries, None, None)
+
+    def serve(self, *, act: bool) -> site.Process:
+        web = self._start(site.web(self.options.directory, self.port, act=act))
+        site.wait_until_serving(web, f"http://127.0.0.1:{self.port}/api/optimization/health")
+        return web
+
+    def say(self, text: str) -> None:
+        print(text, file=self.options.out, flush=True)
+
+    def _load(self) -> None:
+        with self._bar("Loading", len(loader.STATEMENTS), " tables") as bar:
+
+            def report(table: str, done: int, total: int) -> None:
+                bar.set_postfix_str(table, refresh=False)
+                bar.update(done - bar.n)
+
+            loader.load(self.options.scale, report)
+
+    def _start(self, process: site.Process) -> site.Process:
+        process.start()
+        self.stack.callback(process.stop)
+        return process
+
+    def _measure(
+        self, planned: list[traffic.Request], label: str, seconds: float | None
+    ) -> tuple[traffic.Outcome, tuple[headline.Component, ...]]:
+        port = self.port
+        traffic.send(traffic.plan(WARM_UP_SEED, self.size, WARM_UP_REQUESTS), port, self.sessions)
+        earlier = _counters()
+        total = None if seconds is not None else len(planned)
+        with self._bar(f"Traffic, {label}", total, " requests") as bar:
+            outcome = traffic.send(planned, port, self.sessions, seconds=seconds, report=bar.update)
+        return outcome, tuple(headline.window(earlier, _counters()))
+
+    def _bar(self, label: str, total: float | None, unit: str) -> tqdm[Any]:
+        hidden = not self.options.out.isatty()
+        return tqdm(total=total, desc=label, unit=unit, file=self.options.out, disable=hidden)
+
+
+def run(demo: Demo) -> tuple[dict[str, Any], Login]:
+    """The whole demo up to the figures; the site goes on serving until ``demo.close()``."""
+    login = demo.prepare()
+    demo.say(f"Measuring the site as it is ({demo.options.seconds:g} s of traffic)")
+    before, planned = demo.measure_before()
+    demo.serve(act=True)
+    demo.say("Running the full optimization (policies on auto)")
+    finished = demo.optimize()
+    demo.say(f"Run #{finished.pk} {finished.status}: {finished.step}")
+    demo.say(f"Sending the same {len(planned)} requests again")
+    after = demo.measure_after(planned)
+    memory = memory_report()
+    before = _with(before, cache_bytes=memory["pickle_bytes"])
+    after = _with(after, cache_bytes=memory["ours_bytes"], security_score=_area(finished, "security"))
+    return headline.report(before, after, describe(finished)), login
+
+
+def _with(measured: headline.Pass, **values: Any) -> headline.Pass:
+    return headline.Pass(**{**vars(measured), **values})
+
+
+def _watch(run: OptimizationRun) -> Iterator[tuple[float, str]]:
+    deadline = time.monotonic() + RUN_TIMEOUT_SECONDS
+    while True:
+        run.refresh_from_db()
+        yield run.progress, run.step
+        if not run.is_active:
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"run #{run.pk} has not ended in {RUN_TIMEOUT_SECONDS} s; see celery.log")
+        time.sleep(POLL_SECONDS)
+
+
+def _security_score(*, act: bool) -> float | None:
+    """The security area's score of a run that only looks, in a process with the site's present settings."""
+    command = [sys.executable, "manage.py", "perf", "run", "--quick", "--dry-run", "--json"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=site.environment(act), capture_output=True, text=True, check=False
+    )
+    try:
+        return float(json.loads(done.stdout)["score"]["areas"]["security"]["score"])
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _area(run: OptimizationRun, name: str) -> float | None:
+    return run.score.get("areas", {}).get(name, {}).get("score")
+
+
+def _counters() -> dict[int, headline.Statement]:
+    with connection.cursor() as cursor:
+        cursor.execute(COUNTERS_SQL)
+        return {
+            queryid: headline.Statement(text, int(calls), float(total), float(mean), float(stddev))
+            for queryid, text, calls, total, mean, stddev in cursor.fetchall()
+        }
+
+
+def _administrator() -> Login:
+    login = Login("demo", secrets.token_urlsafe(12))
+    users = get_user_model()
+    user, _ = users.objects.get_or_create(
+        username=login.name, defaults={"is_staff": True, "is_superuser": True}
+    )
+    user.set_password(login.password)
+    user.save()
+    return login
+
+
+def _sessions(size: loader.Size) -> dict[int, str]:
+    """A session for each simulated user, as a login would have made it."""
+    users = get_user_model().objects.filter(id__gt=loader.FIRST_USER).order_by("id")
+    active = list(users[: min(traffic.ACTIVE_USERS, size.users)])
+    users.filter(id__in=[user.pk for user in active]).update(last_login=timezone.now())
+    return {user.pk: _session(user) for user in active}
+
+
+def _session(user: Any) -> str:
+    session = SessionStore()
+    session[SESSION_KEY] = str(user.pk)
+    session[BACKEND_SESSION_KEY] = settings.AUTHENTICATION_BACKENDS[-1]
+    session[HASH_SESSION_KEY] = user.get_session_auth_hash()
+    session.create()
+    return str(session.session_key)

@@ -1,0 +1,134 @@
+"""``manage.py demo``: the product on a trading site, measured before and after, with nothing to install first."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from django.core.management.base import BaseCommand, CommandError
+
+from project.embedded import Servers, die_with_parent, start_servers
+from project.trading import demo, headline
+
+#: Set for the process that runs on the demo's servers; holds the directory of the demo's data.
+DIRECTORY = "PAIID_PERF_DEMO_DIRECTORY"
+POLICIES = {
+    "PAIID_PERF_POLICY": "auto",
+    "PAIID_PERF_VERIFY": "replay",
+    "PAIID_PERF_QUERY_SAMPLE_RATE": "0.1",
+    "PAIID_PERF_PERFORMANCE_HEADERS": "all",
+    "DATABASE_POOL": "1",
+}
+
+
+class Command(BaseCommand):
+    """Starts the servers, then runs itself on them as a child, so that Django's settings see where they are."""
+
+    help = (
+        "Load a small trading platform, send it real traffic, run the full optimization, send the same traffic "
+        "again, and print what changed. PostgreSQL and Valkey come from wheels and end with the demo; "
+        "DATABASE_URL and REDIS_URL, where set, are used instead."
+    )
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--scale", type=_positive, default=1.0, help="1: a million ticks, 200,000 orders")
+        parser.add_argument(
+            "--seconds", type=_positive, default=20.0, help="length of the first pass of traffic"
+        )
+        parser.add_argument(
+            "--no-serve", action="store_true", help="stop everything and exit after the figures"
+        )
+        parser.add_argument("--json", action="store_true", help="end standard output with one JSON object")
+        parser.add_argument("--fresh", action="store_true", help="delete the data of earlier demos first")
+        parser.add_argument("--port", type=int, default=0, help="of the site; a free one unless given")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, _as_interrupt)
+        try:
+            if DIRECTORY in os.environ:
+                self._on_servers(options)
+            else:
+                self._with_servers(options)
+        except KeyboardInterrupt:
+            self.stderr.write("Stopped.")
+            sys.exit(130)
+        except RuntimeError as error:
+            raise CommandError(str(error)) from error
+
+    def _with_servers(self, options: dict[str, Any]) -> None:
+        with start_servers("demo", fresh=options["fresh"]) as servers:
+            self.stderr.write(_where(servers))
+            sys.exit(_wait_for(_child(servers)))
+
+    def _on_servers(self, options: dict[str, Any]) -> None:
+        show = demo.Demo(
+            demo.Options(
+                scale=options["scale"],
+                seconds=options["seconds"],
+                directory=Path(os.environ[DIRECTORY]),
+                port=options["port"],
+                out=sys.stderr,
+            )
+        )
+        try:
+            figures, login = demo.run(show)
+            (sys.stderr if options["json"] else sys.stdout).write(headline.table(figures["headline"]) + "\n")
+            if options["json"]:
+                print(json.dumps(figures), flush=True)
+            if not options["no_serve"]:
+                self._serve(show, login)
+        finally:
+            show.close()
+
+    def _serve(self, show: demo.Demo, login: demo.Login) -> NoReturn:
+        self.stderr.write(
+            f"\nThe console: http://127.0.0.1:{show.port}/admin/paiid_perf/\n"
+            f"Sign in as {login.name} with {login.password} (made for this demo). Ctrl-C stops everything."
+        )
+        while True:
+            time.sleep(1)
+
+
+def _child(servers: Servers) -> subprocess.Popen[bytes]:
+    environment = os.environ | POLICIES
+    environment |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
+    environment[DIRECTORY] = str(servers.directory)
+    return subprocess.Popen([sys.executable, *sys.argv], env=environment, preexec_fn=die_with_parent)
+
+
+def _wait_for(child: subprocess.Popen[bytes]) -> int:
+    """The child's exit code. An interrupt reaches it too, and it is waited for."""
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGINT)
+        child.wait(60)
+        raise
+
+
+def _where(servers: Servers) -> str:
+    given = [name for name in ("PostgreSQL", "Valkey") if name not in servers.started]
+    parts = [f"Started {' and '.join(servers.started)} in {servers.directory}"] if servers.started else []
+    variables = {"PostgreSQL": "DATABASE_URL", "Valkey": "REDIS_URL"}
+    parts += [f"Using the server of {variables[name]} instead of an own {name}" for name in given]
+    return "\n".join(parts)
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError
+    return value
