@@ -173,6 +173,21 @@ def has_pending(tags: Iterable[str]) -> bool:
     return bool(_retry.pending) and not _retry.pending.isdisjoint(tags)
 
 
+def touched(tags: Iterable[str]) -> bool:
+    """Whether a transaction under way in this thread has changed one of them and not committed yet.
+
+    What is computed then may contain its uncommitted rows: it belongs to that transaction, not to the cache.
+    """
+    wanted = frozenset(tags)
+    return bool(wanted) and any(
+        not hook.tags.isdisjoint(wanted)
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block
+        for _, hook, *_ in connection.run_on_commit
+        if isinstance(hook, _Bump)
+    )
+
+
 # --- Redis -------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,441 @@
+"""The cache as a host uses it: ``get_or_compute``, its async twin, ``cached``, and the plain verbs.
+
+A hit is one round trip: the value and the versions of its tags come together. On a miss one caller computes
+(among threads by a flight, among processes by a lock with a lease) and the others wait, for a bounded time.
+The versions are read *before* computing and stay with the value, so that a value computed before an
+invalidation never passes for one computed after it. A dead store costs its time-out once; then values are
+computed and handed out as if there were no cache.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import random
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from concurrent.futures import wait as wait_for_flights
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+from asgiref.sync import sync_to_async
+
+from paiid_perf import invalidation
+from paiid_perf.cache.backends import Store, current_store
+from paiid_perf.cache.envelope import Envelope, is_early, is_fresh, open_, seal, stamp_of
+from paiid_perf.cache.flights import FlightKey, flights
+from paiid_perf.cache.keys import key_maker, storage_key
+from paiid_perf.cache.serialization import Unreadable, decode, encode
+from paiid_perf.cache.strategies import KEPT_UNTIL_INVALIDATED
+from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.exceptions import PerfError
+from paiid_perf.invalidation import Target, tag_of
+from paiid_perf.registry import registry
+from paiid_perf.telemetry import recorder
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+Strategy = str | CacheStrategy
+#: A lock's key and the token that it was taken with.
+_Turn = tuple[str, str]
+_MILLISECOND = timedelta(milliseconds=1)
+#: Seconds between looks for the value that another process computes: at first, and at the most.
+POLL_FROM, POLL_TO = 0.002, 0.05
+
+
+class CacheUnavailable(PerfError):
+    """The store does not answer, or the transaction under way has changed what the value depends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    key: str
+    strategy: CacheStrategy
+    tags: tuple[str, ...]
+
+    def lock_key(self, stamp: int | None) -> str:
+        # Work for another stamp is other work: who reads after an invalidation waits for nobody from before it.
+        return f"{self.key}:lock:{stamp or 0:x}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a look found: maybe a value, and the stamp that a value computed now would carry."""
+
+    stamp: int | None
+    found: bool = False
+    value: Any = None
+    early: bool = False
+    stored: bytes | None = None
+
+
+# --- the host's functions ------------------------------------------------------------------------------
+
+
+def get_or_compute(
+    key: str, compute: Callable[[], T], *, strategy: Strategy = "standard", tags: Iterable[Target] = ()
+) -> T:
+    """The cached value of ``key``, or ``compute()``, which is then cached.
+
+    ``tags`` (labels, models, instances or names of your own) join the strategy's ``depends_on``: a commit that
+    touches one, or ``invalidate(tag)``, makes the value old. Pass the same ones on every call. Inside a
+    transaction that has itself changed one of them, the value is computed and not kept.
+
+    Raises:
+        NotRegistered: no strategy has that name.
+        NotCacheable: the strategy's serializer would not give the computed value back as it is.
+        Whatever ``compute`` raises; nothing is cached then, and those who waited get the same error.
+    """
+    entry = _entry(key, strategy, tags)
+    if invalidation.touched(entry.tags):
+        return compute()
+    store = current_store()
+    seen = _look(store, entry)
+    if seen.found and not seen.early:
+        return cast(T, seen.value)
+    if seen.stamp is None:
+        return compute()
+    flight_key = FlightKey((entry.key, seen.stamp))
+    flight, leads = flights.join(flight_key)
+    if leads:
+        with _Landing(flight_key) as landing:
+            value, landing.left = _lead(store, entry, seen, compute)
+            return cast(T, value)
+    if seen.found:
+        return cast(T, seen.value)
+    wait_for_flights([flight], timeout=entry.strategy.wait.total_seconds())
+    if not flight.done():
+        return compute()
+    left = flight.result()
+    if left is None:
+        return get_or_compute(key, compute, strategy=strategy, tags=tags)
+    return cast(T, _decoded(entry, left))
+
+
+async def aget_or_compute(
+    key: str,
+    compute: Callable[[], T | Awaitable[T]],
+    *,
+    strategy: Strategy = "standard",
+    tags: Iterable[Target] = (),
+) -> T:
+    """``get_or_compute`` for async code. ``compute`` may be an async function or a plain one (run in a thread)."""
+    entry = _entry(key, strategy, tags)
+    if await _in_thread(invalidation.touched, entry.tags):
+        return await _computed(compute)
+    store = current_store()
+    seen = await _in_thread(_look, store, entry)
+    if seen.found and not seen.early:
+        return cast(T, seen.value)
+    if seen.stamp is None:
+        return await _computed(compute)
+    flight_key = FlightKey((entry.key, seen.stamp))
+    flight, leads = flights.join(flight_key)
+    if leads:
+        with _Landing(flight_key) as landing:
+            value, landing.left = await _alead(store, entry, seen, compute)
+            return cast(T, value)
+    if seen.found:
+        return cast(T, seen.value)
+    done, _ = await asyncio.wait([asyncio.wrap_future(flight)], timeout=entry.strategy.wait.total_seconds())
+    if not done:
+        return await _computed(compute)
+    left = done.pop().result()
+    if left is None:
+        return await aget_or_compute(key, compute, strategy=strategy, tags=tags)
+    return cast(T, _decoded(entry, left))
+
+
+def get(
+    key: str, default: Any = None, *, strategy: Strategy = "standard", tags: Iterable[Target] = ()
+) -> Any:
+    """The cached value, or ``default`` where there is none that is fresh."""
+    entry = _entry(key, strategy, tags)
+    if invalidation.touched(entry.tags):
+        return default
+    seen = _look(current_store(), entry)
+    return seen.value if seen.found else default
+
+
+def set(key: str, value: Any, *, strategy: Strategy = "standard", tags: Iterable[Target] = ()) -> bool:
+    """Cache a value that you have; whether it was kept.
+
+    It is as old as this call, whatever it was computed from: where it comes from the database, prefer
+    ``get_or_compute``, which reads the tags' versions first.
+
+    Raises:
+        NotCacheable: the strategy's serializer would not give the value back as it is.
+    """
+    entry = _entry(key, strategy, tags)
+    if invalidation.touched(entry.tags):
+        return False
+    store = current_store()
+    stamp = stamp_of(store.read(entry.key, entry.tags).versions)
+    return _keep(store, entry, stamp, value, 0.0)[1]
+
+
+def refresh(
+    key: str, compute: Callable[[], T], *, strategy: Strategy = "standard", tags: Iterable[Target] = ()
+) -> T:
+    """``compute()`` whatever is cached, and cached again: what warming does. Counts as no hit and no miss.
+
+    Raises:
+        CacheUnavailable: the store does not answer; nothing was computed.
+        NotCacheable: the strategy's serializer would not give the computed value back as it is.
+    """
+    entry = _entry(key, strategy, tags)
+    store = current_store()
+    stamp = stamp_of(store.read(entry.key, entry.tags).versions)
+    if stamp is None or invalidation.touched(entry.tags):
+        raise CacheUnavailable(f"{key!r} cannot be cached now; what uses it computes it.")
+    began = time.perf_counter()
+    value = compute()
+    _keep(store, entry, stamp, value, time.perf_counter() - began)
+    return value
+
+
+def delete(*keys: str, strategy: Strategy = "standard") -> int:
+    """Forget values by key; how many there were. For what depends on data, prefer tags and ``invalidate``."""
+    named = _strategy(strategy)
+    return current_store().delete([storage_key(named.name, key) for key in keys])
+
+
+invalidate = invalidation.invalidate
+aget = sync_to_async(get)
+aset = sync_to_async(set)
+adelete = sync_to_async(delete)
+ainvalidate = sync_to_async(invalidate)
+
+
+def cached(
+    strategy: Strategy = "standard",
+    *,
+    key: str | Callable[..., str] | None = None,
+    tags: Iterable[Target] | Callable[..., Iterable[Target]] = (),
+) -> Callable[[F], F]:
+    """A decorator: the function's answers, cached by its arguments. Async functions stay async.
+
+    ``key`` is a template over the arguments (``"movers:{limit}"``), a callable of them, or None for the
+    function's name with all its arguments; ``tags`` may be a callable of the arguments too. The function gets
+    ``key_for(*args)`` and ``forget(*args)``.
+    """
+
+    def decorate(function: F) -> F:
+        make_key = key_maker(function, key)
+        tags_for = tags if callable(tags) else lambda *_, **__: tags
+        wrap = _acached if inspect.iscoroutinefunction(function) else _cached
+        wrapper: Any = wrap(function, make_key, strategy, tags_for)
+        wrapper.key_for = make_key
+        wrapper.forget = lambda *args, **kwargs: delete(make_key(*args, **kwargs), strategy=strategy)
+        return cast(F, wrapper)
+
+    return decorate
+
+
+def _cached(
+    function: Callable[..., T], make_key: Callable[..., str], strategy: Strategy, tags_for: Callable[..., Any]
+) -> Callable[..., T]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> T:
+        return get_or_compute(
+            make_key(*args, **kwargs),
+            lambda: function(*args, **kwargs),
+            strategy=strategy,
+            tags=tags_for(*args, **kwargs),
+        )
+
+    return wrapper
+
+
+def _acached(
+    function: Callable[..., Awaitable[T]],
+    make_key: Callable[..., str],
+    strategy: Strategy,
+    tags_for: Callable[..., Any],
+) -> Callable[..., Awaitable[T]]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> T:
+        return await aget_or_compute(
+            make_key(*args, **kwargs),
+            lambda: function(*args, **kwargs),
+            strategy=strategy,
+            tags=tags_for(*args, **kwargs),
+        )
+
+    return wrapper
+
+
+# --- looking -------------------------------------------------------------------------------------------
+
+
+def _strategy(strategy: Strategy) -> CacheStrategy:
+    return registry.get(CacheStrategy, strategy) if isinstance(strategy, str) else strategy
+
+
+def _entry(key: str, strategy: Strategy, tags: Iterable[Target]) -> _Entry:
+    named = _strategy(strategy)
+    wanted = dict.fromkeys(tag_of(target) for target in (*named.depends_on, *tags))
+    return _Entry(storage_key(named.name, key), named, tuple(wanted))
+
+
+def _look(store: Store, entry: _Entry) -> _Seen:
+    began = time.perf_counter()
+    seen = _seen(store, entry)
+    name = entry.strategy.name
+    recorder.count("cache.hits" if seen.found else "cache.misses", name)
+    recorder.observe("cache.read_ms", name, (time.perf_counter() - began) * 1000)
+    return seen
+
+
+def _seen(store: Store, entry: _Entry) -> _Seen:
+    reading = store.read(entry.key, entry.tags)
+    stamp = stamp_of(reading.versions)
+    if reading.stored is None:
+        return _Seen(stamp)
+    try:
+        envelope, now = open_(reading.stored), _now_ms()
+        if not is_fresh(envelope, stamp, now):
+            return _Seen(stamp)
+        value = _value(entry, envelope)
+    except Unreadable:
+        recorder.count("cache.unreadable", entry.strategy.name)
+        return _Seen(stamp)
+    early = is_early(envelope, now, entry.strategy.early, 1.0 - random.random())  # noqa: S311 # no secret
+    return _Seen(stamp, True, value, early, reading.stored)
+
+
+def _value(entry: _Entry, envelope: Envelope) -> Any:
+    return decode(envelope.codec, envelope.body, allow_pickle=entry.strategy.allow_pickle)
+
+
+def _decoded(entry: _Entry, stored: bytes) -> Any:
+    return _value(entry, open_(stored))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# --- computing -----------------------------------------------------------------------------------------
+
+
+class _Landing:
+    """Ends a flight whatever happens: with the bytes, with the error, or (cancelled) with nothing."""
+
+    def __init__(self, key: FlightKey) -> None:
+        self._key = key
+        self.left: bytes | None = None
+
+    def __enter__(self) -> _Landing:
+        return self
+
+    def __exit__(self, _: Any, error: BaseException | None, __: Any) -> None:
+        flights.land(self._key, self.left, error if isinstance(error, Exception) else None)
+
+
+def _lead(store: Store, entry: _Entry, seen: _Seen, compute: Callable[[], T]) -> tuple[T, bytes | None]:
+    turn, seen = _take_turn(store, entry, seen)
+    try:
+        if _is_good(seen, turn):
+            return cast(T, seen.value), seen.stored
+        began = time.perf_counter()
+        value = compute()
+        return value, _keep(store, entry, seen.stamp, value, time.perf_counter() - began)[0]
+    finally:
+        if turn:
+            store.unlock(*turn)
+
+
+async def _alead(
+    store: Store, entry: _Entry, seen: _Seen, compute: Callable[[], T | Awaitable[T]]
+) -> tuple[T, bytes | None]:
+    turn, seen = await _atake_turn(store, entry, seen)
+    try:
+        if _is_good(seen, turn):
+            return cast(T, seen.value), seen.stored
+        began = time.perf_counter()
+        value = await _computed(compute)
+        kept = await _in_thread(_keep, store, entry, seen.stamp, value, time.perf_counter() - began)
+        return value, kept[0]
+    finally:
+        if turn:
+            await _in_thread(store.unlock, *turn)
+
+
+def _take_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
+    """The lock and what there is now; no lock where another process' value came, or never came."""
+    for delay in _delays(entry.strategy.wait.total_seconds()):
+        turn, seen = _try_turn(store, entry, seen)
+        if turn or seen.found:
+            return turn, seen
+        time.sleep(delay)
+    return None, _seen(store, entry)
+
+
+async def _atake_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
+    for delay in _delays(entry.strategy.wait.total_seconds()):
+        turn, seen = await _in_thread(_try_turn, store, entry, seen)
+        if turn or seen.found:
+            return turn, seen
+        await asyncio.sleep(delay)
+    return None, await _in_thread(_seen, store, entry)
+
+
+def _try_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
+    lock = entry.lock_key(seen.stamp)
+    token = store.lock(lock, entry.strategy.lease // _MILLISECOND)
+    if not token and seen.found:
+        return None, seen
+    # Look again: who had the lock until now has left the value.
+    return (lock, token) if token else None, _seen(store, entry)
+
+
+def _is_good(seen: _Seen, turn: _Turn | None) -> bool:
+    """Whether there is nothing to compute: a value, which is not ours to refresh."""
+    return seen.found and not (turn and seen.early)
+
+
+def _delays(total: float) -> Iterator[float]:
+    """Growing pauses that add up to about ``total`` seconds; always one at least."""
+    delay = POLL_FROM
+    yield delay
+    while (total := total - delay) > 0:
+        delay = min(delay * 2, POLL_TO)
+        yield delay
+
+
+def _keep(store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: float) -> tuple[bytes, bool]:
+    """The bytes of a value just computed, and whether they were stored."""
+    strategy, ttl_ms = entry.strategy, _ttl_ms(entry.strategy, value)
+    recorder.observe("cache.compute_ms", strategy.name, seconds * 1000)
+    codec, body = encode(value, strategy)
+    expires = _now_ms() + ttl_ms if strategy.ttl or value is None else 0
+    stored = seal(Envelope(codec, stamp or 0, expires, int(seconds * 1000), body))
+    if stamp is None or ttl_ms <= 0:
+        return stored, False
+    if len(stored) > strategy.max_bytes:
+        recorder.count("cache.refused", strategy.name)
+        return stored, False
+    kept = store.write(entry.key, stored, ttl_ms)
+    if kept:
+        recorder.observe("cache.stored_bytes", strategy.name, len(stored))
+    return stored, kept
+
+
+def _ttl_ms(strategy: CacheStrategy, value: Any) -> int:
+    ttl = (strategy.ttl or KEPT_UNTIL_INVALIDATED) * (1 - strategy.jitter * random.random())  # noqa: S311
+    return (min(ttl, strategy.negative_ttl) if value is None else ttl) // _MILLISECOND
+
+
+async def _computed(compute: Callable[[], T | Awaitable[T]]) -> T:
+    if inspect.iscoroutinefunction(compute):
+        return cast(T, await compute())
+    answer = await _in_thread(compute)
+    return cast(T, await answer) if inspect.isawaitable(answer) else cast(T, answer)
+
+
+async def _in_thread(function: Callable[..., T], *args: Any) -> T:
+    # thread_sensitive, so that a database cache or the transaction's state is that of the host's async ORM calls.
+    return await sync_to_async(function)(*args)
