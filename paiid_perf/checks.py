@@ -34,7 +34,7 @@ def register() -> None:
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
     """E001 unknown key · E002 unusable value."""
-    unknown = [
+    return [*_unusable_settings()] or [
         checks.Error(
             f"settings.{SETTING} has an unknown key {key!r}.",
             hint=f"Known keys: {', '.join(known_settings())}.",
@@ -42,7 +42,6 @@ def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[ch
         )
         for key in unknown_settings()
     ]
-    return [*unknown, *_unusable_settings()]
 
 
 def _unusable_settings() -> Messages:

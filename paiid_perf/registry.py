@@ -24,6 +24,8 @@ class Registry:
 
     def __init__(self) -> None:
         self._items: dict[tuple[type, str], Any] = {}
+        self.version = 0
+        """Moves with every change, so that what was derived from the declarations can be kept until then."""
 
     @property
     def _registry(self) -> dict[tuple[type, str], Any]:
@@ -52,10 +54,12 @@ class Registry:
                 )
             added[key] = declaration
         self._items |= added
+        self.version += 1
 
     def replace(self, *declarations: Declaration) -> None:
         """Add them, over what has the same type and name (how a host changes a built-in)."""
         self._items |= {(type(d), d.name): d for d in declarations}
+        self.version += 1
 
     def all(self, kind: type[D]) -> tuple[D, ...]:
         """Every declaration of that type, in the order of registration."""
@@ -83,6 +87,7 @@ class Registry:
             yield
         finally:
             self._items = before
+            self.version += 1
 
 
 registry = Registry()

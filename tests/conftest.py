@@ -36,11 +36,9 @@ def django_db_modify_db_settings(servers: Servers) -> None:
     from django.db import connections
 
     chosen = environ.Env.db_url_config(servers.database_url)
-    wanted = {**chosen, "OPTIONS": chosen.get("OPTIONS", {}), "TEST": {"NAME": f"test_perf_{os.getpid()}"}}
-    settings.DATABASES["default"] |= wanted
-    connections["default"].settings_dict.update(
-        connections.configure_settings({"default": dict(settings.DATABASES["default"])})["default"]
-    )
+    settings.DATABASES["default"] = {**chosen, "TEST": {"NAME": f"test_perf_{os.getpid()}"}}
+    connections.settings = connections.configure_settings(settings.DATABASES)
+    del connections["default"]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,2 @@
+app_name = "paiid_perf"
+urlpatterns: list[object] = []
