@@ -86,6 +86,10 @@ class Settings:
     """Columns of an advised index at the most."""
     MAX_CHANGES_PER_RUN: int = 10
     """Automatic changes that one run may apply."""
+    RETENTION_MAX_ROWS: int = 1_000_000
+    """Rows that one retention rule may delete in one run."""
+    RETENTION_TIME: timedelta = timedelta(minutes=5)
+    """Time that one retention rule may take in one run."""
     QUERY_SAMPLE_RATE: float = 0.01
     """Share of requests whose SELECTs are sampled with their parameters for replay; 0: none."""
     QUERY_SAMPLE_TTL: timedelta = timedelta(hours=1)

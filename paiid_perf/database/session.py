@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, LiteralString, TypeVar, cast
 
 import psycopg
 from django.db import connections
 from psycopg import sql
 from psycopg.pq import TransactionStatus
 from psycopg.rows import class_row, dict_row
+from psycopg.types.json import JsonbLoader, JsonLoader
 
 #: Told to the server, so that people and the advisor can tell our statements from the host's.
 APPLICATION_NAME = "paiid_perf"
@@ -102,6 +103,11 @@ def _ms(limit: timedelta) -> str:
     return str(max(1, round(limit.total_seconds() * 1000)))
 
 
+def trusted(text: str) -> sql.SQL:
+    """SQL that the host's code or its ORM wrote, as it stands. Never what a request brought."""
+    return sql.SQL(cast(LiteralString, text))
+
+
 def is_postgresql(alias: str) -> bool:
     """Whether that database is PostgreSQL (also under a wrapper such as PostGIS or django-prometheus)."""
     return connections[alias].vendor == "postgresql"
@@ -118,6 +124,9 @@ def connect(alias: str, *, statement: timedelta, lock: timedelta) -> Iterator[Se
     params = wrapper.get_connection_params() | {"autocommit": True, "application_name": APPLICATION_NAME}
     role = wrapper.settings_dict["OPTIONS"].get("assume_role")
     with psycopg.connect(**params) as connection:
+        # Django has JSON come as text for its own decoders.
+        connection.adapters.register_loader("json", JsonLoader)
+        connection.adapters.register_loader("jsonb", JsonbLoader)
         if role:
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
         yield Session(connection, statement, lock)

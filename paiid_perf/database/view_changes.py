@@ -132,7 +132,7 @@ def judge(before: Measurement, after: Measurement, settings: Settings) -> Verdic
         "was": was,
         "now": now,
         "refresh": after.numbers.get("refresh_ms", 0.0),
-        "least": before.numbers.get("timed_out") and _("at least ") or "",
+        "least": (before.numbers.get("timed_out") and _("at least ")) or "",
     }
     said = (
         _("reading it takes %(now).2f ms, its SQL %(least)s%(was).2f ms; a refresh %(refresh).0f ms")

@@ -12,7 +12,7 @@ from psycopg import Connection, sql
 
 from paiid_perf.database.facts import views as facts
 from paiid_perf.database.rules.views import cleaned, digest
-from paiid_perf.database.session import Session
+from paiid_perf.database.session import Session, trusted
 from paiid_perf.database.types import MaterializedView, ViewState
 
 
@@ -35,7 +35,7 @@ def create(session: Session, view: MaterializedView, timeout: timedelta, now: da
     with session.writing(timeout) as connection:
         if facts.state(session, view).ours:
             connection.execute(sql.SQL("DROP MATERIALIZED VIEW {}").format(name))
-        body = facts.trusted(cleaned(view.sql))
+        body = trusted(cleaned(view.sql))
         connection.execute(sql.SQL("CREATE MATERIALIZED VIEW {} AS {}").format(name, body))
         connection.execute(_unique_index(view))
         connection.execute(sql.SQL("ANALYZE {}").format(name))
@@ -65,7 +65,7 @@ def refresh(
             return Refreshed(0.0, done=False)
         # Read first: what is written meanwhile is counted as a change later, never missed.
         sources = dict(facts.state(session, view).sources)
-        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(facts.trusted(how), name))
+        connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(trusted(how), name))
         seconds = time.perf_counter() - began
         note = {"ours": state.ours, "digest": state.digest, "seen": sources}
         _remember(connection, view.name, human, note | _times(now, seconds))

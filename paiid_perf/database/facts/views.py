@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any, LiteralString, cast
+from typing import Any
 
 from django.apps import apps
 from psycopg import errors, sql
 
 from paiid_perf.database.rules.views import UNCOUNTED, cleaned, reads_clock
-from paiid_perf.database.session import Session
+from paiid_perf.database.session import Session, trusted
 from paiid_perf.database.types import MaterializedView, ViewState
 
 #: What we remember of a view is kept in its comment, after this: it lives and dies with the view.
@@ -64,11 +64,6 @@ class Cost:
 def identifier(name: str) -> sql.Identifier:
     """The quoted name of a view, with its schema where the declaration names one."""
     return sql.Identifier(*name.split("."))
-
-
-def trusted(text: str) -> sql.SQL:
-    """SQL that the host wrote in its own code, as it stands."""
-    return sql.SQL(cast(LiteralString, text))
 
 
 def state(session: Session, view: MaterializedView) -> ViewState:

@@ -155,7 +155,7 @@ def duplicate_indexes(health: Health, now: datetime) -> Iterator[Finding]:
     for indexes in by_table.values():
         for index in indexes:
             wider = next((other for other in indexes if makes_redundant(other, index)), None)
-            if wider is not None:
+            if wider is not None and (wider.keys == index.keys or index.bytes >= limit("duplicate_bytes")):
                 yield _duplicate(index, wider)
 
 

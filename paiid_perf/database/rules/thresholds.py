@@ -23,6 +23,12 @@ TABLE: tuple[Threshold, ...] = (
     Threshold("blocked_s", 5, "s", "over deadlock_timeout by far, so not a passing queue"),
     Threshold("prepared_s", 300, "s", "pganalyze's first blocking limit (5 min)"),
     Threshold("unused_bytes", 10 * _MB, "bytes", _PGHERO),
+    Threshold(
+        "duplicate_bytes",
+        _MB,
+        "bytes",
+        "Django makes such indexes itself: a small one is harmless",
+    ),
     Threshold("unused_days", 35, "days", "Azure SQL and pganalyze: a month's end must lie within"),
     Threshold("bloat_bytes", 100 * _MB, "bytes", _PGHERO),
     Threshold("bloat_ratio", 0.5, "ratio", "half empty: less comes back by itself under autovacuum's 20 %"),

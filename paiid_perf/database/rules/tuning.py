@@ -73,9 +73,10 @@ def _shared_buffers(server: Server) -> str | None:
 
 def _effective_cache_size(server: Server) -> str | None:
     have = server.size("effective_cache_size")
-    if have is None or server.memory is None or server.memory * 0.4 <= have <= server.memory:
+    if have is None or server.memory is None:
         return None
-    return _whole_mb(server.memory * 0.65)
+    enough = min(server.memory * 0.4, server.data) <= have <= server.memory
+    return None if enough else _whole_mb(server.memory * 0.65)
 
 
 def _maintenance_work_mem(server: Server) -> str | None:

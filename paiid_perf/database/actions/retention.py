@@ -1,0 +1,223 @@
+"""Delete old rows in batches, each a transaction of its own under time-outs, paced, within a budget.
+
+Killed at any point, it has deleted whole batches: the next run goes on with what is left.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from django.db import OperationalError, connections, transaction
+from psycopg import errors, sql
+
+from paiid_perf.database.facts import retention as facts
+from paiid_perf.database.facts.retention import Target
+from paiid_perf.database.rules import retention as rules
+from paiid_perf.database.session import Session
+from paiid_perf.exceptions import ActionFailed
+
+# Rows that somebody has locked are left for the next batch or run.
+_BY_INDEX = sql.SQL(
+    "DELETE FROM ONLY {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ONLY {table} WHERE {column} < %s "
+    "ORDER BY {column} LIMIT %s FOR UPDATE SKIP LOCKED))"
+)
+_BY_BLOCKS = sql.SQL(
+    "DELETE FROM ONLY {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ONLY {table} WHERE ctid >= %s::tid "
+    "AND ctid < %s::tid AND {column} < %s FOR UPDATE SKIP LOCKED))"
+)
+_LAG = "SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 AS lag FROM pg_stat_replication"
+
+#: Rows of a page of the narrowest table, for one that was never analyzed: rather too small a batch than too large.
+_DENSEST = 226.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What one run may spend: rows and seconds. ``statement`` bounds each batch."""
+
+    rows: int
+    seconds: float
+    statement: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Time, so that tests need not wait."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+@dataclass(slots=True)
+class Deleted:
+    """What one run did with one rule."""
+
+    rows: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+    timeouts: int = 0
+    stopped: str = ""
+    """Why it stopped before the end; empty where nothing was left to delete."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "deleted": self.rows,
+            "batches": self.batches,
+            "seconds": round(self.seconds, 3),
+            "timeouts": self.timeouts,
+            "stopped": self.stopped,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch: how many rows it deleted, and whether there may be more."""
+
+    rows: int
+    more: bool
+
+
+#: Deletes up to so many rows in one transaction.
+Work = Callable[[int], Batch]
+
+
+def delete(
+    session: Session | None,
+    goal: Target,
+    before: datetime,
+    *,
+    method: rules.Method,
+    batch: int,
+    budget: Budget,
+    clock: Clock | None = None,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> Deleted:
+    """Delete what is due, within the budget; ``session`` is None where there is no PostgreSQL.
+
+    Raises:
+        ActionFailed: even the smallest batch runs into the time-out.
+        psycopg.Error, django.db.Error: the database refuses (a foreign key that Django does not know, say).
+    """
+    report, watch = Deleted(), clock or Clock()
+    began = watch.now()
+    for work in _works(session, goal, before, method, budget):
+        size, more = batch, True
+        while more and not report.stopped:
+            started = watch.now()
+            size, done = _attempt(work, size, report)
+            more = done.more
+            report.rows += done.rows
+            report.batches += 1
+            report.seconds = watch.now() - began
+            progress(report.rows)
+            if more:
+                report.stopped = rules.stop_because(
+                    deleted=report.rows, most=budget.rows, seconds=report.seconds, budget=budget.seconds
+                )
+            if more and not report.stopped:
+                watch.sleep(rules.rest(watch.now() - started, _lag(session)))
+    return report
+
+
+def _attempt(work: Work, size: int, report: Deleted) -> tuple[int, Batch]:
+    """One batch, halved until it fits into the time-out; returns the size that did."""
+    while True:
+        try:
+            return size, work(size)
+        except (errors.QueryCanceled, errors.LockNotAvailable, OperationalError) as error:
+            smaller = rules.halved(size)
+            report.timeouts += 1
+            if smaller is None:
+                raise ActionFailed(
+                    f"deleting {size} rows takes longer than STATEMENT_TIMEOUT allows: {error}"
+                ) from error
+            size = smaller
+
+
+def _works(
+    session: Session | None, goal: Target, before: datetime, method: rules.Method, budget: Budget
+) -> Iterator[Work]:
+    if session is None or method == "orm":
+        yield lambda size: _through_orm(goal, before, size, budget)
+        return
+    for heap in facts.heaps(session, goal):
+        yield (
+            _by_index(session, goal, before, heap, budget)
+            if method == "index"
+            else _by_blocks(session, goal, before, heap, budget)
+        )
+
+
+def _by_index(session: Session, goal: Target, before: datetime, heap: dict[str, Any], budget: Budget) -> Work:
+    statement = _for_heap(_BY_INDEX, goal, heap)
+
+    def work(size: int) -> Batch:
+        with session.writing(budget.statement) as connection:
+            deleted = connection.execute(statement, [goal.value(before), size]).rowcount
+        return Batch(deleted, deleted >= size)
+
+    return work
+
+
+def _by_blocks(
+    session: Session, goal: Target, before: datetime, heap: dict[str, Any], budget: Budget
+) -> Work:
+    statement = _for_heap(_BY_BLOCKS, goal, heap)
+    known = heap["rows"] > 0 and heap["pages"] > 0
+    rows_a_block = heap["rows"] / heap["pages"] if known else _DENSEST
+    block = 0
+
+    def work(size: int) -> Batch:
+        nonlocal block
+        end = block + max(1, int(size / rows_a_block))
+        with session.writing(budget.statement) as connection:
+            params = [f"({block},0)", f"({end},0)", goal.value(before)]
+            deleted = connection.execute(statement, params).rowcount
+        block = end
+        return Batch(deleted, block < heap["blocks"])
+
+    return work
+
+
+def _for_heap(statement: sql.SQL, goal: Target, heap: dict[str, Any]) -> sql.Composed:
+    table = sql.Identifier(heap["schema"], heap["name"])
+    return statement.format(table=table, column=sql.Identifier(goal.column))
+
+
+def _through_orm(goal: Target, before: datetime, size: int, budget: Budget) -> Batch:
+    rows = goal.old(before)
+    with transaction.atomic(using=goal.alias):
+        if connections[goal.alias].vendor == "postgresql":
+            _limit(goal.alias, budget.statement)
+        keys = list(rows.order_by(goal.field.name, "pk").values_list("pk", flat=True)[:size])
+        _total, by_model = goal.model._base_manager.using(goal.alias).filter(pk__in=keys).delete()
+    return Batch(by_model.get(goal.model._meta.label, 0), len(keys) >= size)
+
+
+def _limit(alias: str, statement: timedelta) -> None:
+    with connections[alias].cursor() as cursor:
+        milliseconds = str(max(1, round(statement.total_seconds() * 1000)))
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
+
+
+def _lag(session: Session | None) -> float:
+    """Seconds that the slowest replica is behind; 0 where there is none or we may not look."""
+    if session is None:
+        return 0.0
+    try:
+        return float(session.rows(_LAG)[0]["lag"])
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return 0.0
+
+
+def tidy(session: Session, goal: Target, timeout: timedelta) -> None:
+    """VACUUM (ANALYZE) the table, so that its space and its statistics are right at once; never waits for a lock."""
+    table = sql.Identifier(goal.table)
+    session.outside_transaction(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(table), timeout)

@@ -1,0 +1,100 @@
+"""Findings dressed for the ledger and the score: Finding → Proposal, Scored → Check."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from paiid_perf.contracts import ADVICE, Check, Proposal, Risk
+from paiid_perf.database.types import Finding, Health, Scored
+
+AREA = "database"
+
+#: What passes by itself or is different each minute: shown with the run, not kept as a recommendation.
+PASSING = frozenset(
+    {
+        "blocked",
+        "connections",
+        "idle_in_transaction",
+        "long_running",
+        "replication_lag",
+        "slow_query",
+        "xmin_horizon",
+    }
+)
+#: Remedies that lock, rewrite or need a restart, so that a person should read twice.
+_RISKS: dict[str, Risk] = {
+    "duplicate_index": "medium",
+    "unused_index": "medium",
+    "table_bloat": "medium",
+    "sequence": "high",
+    "prepared": "medium",
+    "inactive_slot": "medium",
+    "setting": "medium",
+}
+
+
+def proposals(findings: Iterable[Finding], taken: Sequence[Proposal] = ()) -> list[Proposal]:
+    """Advice for what lasts; left out is an index that another proposal (``taken``) already drops or rebuilds."""
+    told = "\n".join(other.how for other in taken)
+    return [_proposal(f) for f in findings if f.check not in PASSING and not (f.how and f.how in told)]
+
+
+def _proposal(finding: Finding) -> Proposal:
+    source = {"source": finding.source} if finding.source else {}
+    return Proposal(
+        area=AREA,
+        kind=ADVICE,
+        key=finding.key,
+        title=finding.title,
+        why=finding.why,
+        evidence=dict(finding.numbers) | {"severity": finding.severity} | source,
+        risk=_RISKS.get(finding.check, "low"),
+        how=finding.how,
+        undo=finding.undo,
+    )
+
+
+def checks(rows: Iterable[Scored]) -> tuple[Check, ...]:
+    """The scored facts as the score reads them."""
+    return tuple(
+        Check(AREA, s.name, s.label, s.value, s.target, s.worst, s.weight, s.unit, s.hint) for s in rows
+    )
+
+
+def shown(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """The findings for the run's page, the gravest first (JSON types only)."""
+    order = {"critical": 0, "warning": 1, "info": 2}
+    return [
+        {
+            "check": f.check,
+            "subject": f.subject,
+            "severity": f.severity,
+            "title": f.title,
+            "why": f.why,
+            "how": f.how,
+            "numbers": dict(f.numbers),
+        }
+        for f in sorted(findings, key=lambda f: order[f.severity])
+    ]
+
+
+def overview(health: Health) -> dict[str, Any]:
+    """The figures at the head of the run's page."""
+    states: dict[str, int] = {}
+    for session in health.sessions.rows:
+        states[session.state or "?"] = states.get(session.state or "?", 0) + 1
+    database = health.database.first()
+    largest = sorted(health.tables.rows, key=lambda table: -table.bytes)[:10]
+    return {
+        "version": health.server.version,
+        "database_bytes": database.bytes if database else None,
+        "connections": states,
+        "largest_tables": [
+            {"table": table.label, "bytes": table.bytes, "rows": table.live} for table in largest
+        ],
+        "vacuums": [
+            {"table": v.table, "phase": v.phase, "done": round(v.done, 3)} for v in health.vacuums.rows
+        ],
+        "replicas": len(health.replicas.rows),
+    }

@@ -1,0 +1,209 @@
+"""The database phase, readable aloud: look → judge → propose → settle → keep up → look again → score."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import psycopg
+from django.db import connections
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from paiid_perf.contracts import Phase, PhaseContext, PhaseResult, Proposal
+from paiid_perf.database import advice, retention_changes, view_changes, views
+from paiid_perf.database.facts import health as health_facts
+from paiid_perf.database.facts import retention as retention_facts
+from paiid_perf.database.rules import health as health_rules
+from paiid_perf.database.rules import pool as pool_rules
+from paiid_perf.database.rules import retention as retention_rules
+from paiid_perf.database.rules import scoring, tuning
+from paiid_perf.database.session import Session, connect, is_postgresql
+from paiid_perf.database.types import Finding, Health, RetentionRule
+from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.models import Recommendation
+from paiid_perf.registry import registry
+
+logger = logging.getLogger("paiid_perf")
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What one pass found: the facts, what follows from them, and what could not be said and why."""
+
+    health: Health
+    findings: list[Finding] = field(default_factory=list)
+    changes: list[Proposal] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def run(ctx: PhaseContext) -> PhaseResult:
+    """Look at the database of ``settings.DATABASE``, propose, and carry out what policy allows.
+
+    Raises:
+        psycopg.OperationalError: the server does not answer; the runner marks the phase failed.
+    """
+    if not is_postgresql(ctx.settings.DATABASE):
+        return _without_postgresql(ctx)
+    gathered = _look(ctx)
+    ctx.propose([*gathered.changes, *advice.proposals(gathered.findings, gathered.changes)])
+    settled = {} if gathered.health.server.in_recovery else dict(ctx.settle(advice.AREA))
+    upkeep = _keep_up(ctx, gathered)
+    return _result(ctx, gathered, settled, upkeep)
+
+
+def _without_postgresql(ctx: PhaseContext) -> PhaseResult:
+    """Retention is Django's own delete() and works anywhere; all else reads PostgreSQL's catalogues."""
+    vendor = connections[ctx.settings.DATABASE].vendor
+    found, refused = _retention(ctx, None)
+    ctx.propose(found)
+    settled = dict(ctx.settle(advice.AREA)) if found else {}
+    reason = _(
+        "%(vendor)s: the database phase reads PostgreSQL's statistics; only retention rules apply here."
+    )
+    details = {"settled": settled, "refused": refused}
+    return PhaseResult("skipped", reason % {"vendor": vendor}, details=details)
+
+
+# --- look ----------------------------------------------------------------------------------------------
+
+
+def _look(ctx: PhaseContext) -> Gathered:
+    chosen = ctx.settings
+    ctx.progress(0.0, _("reading the server's health"))
+    with connect(chosen.DATABASE, statement=chosen.STATEMENT_TIMEOUT, lock=chosen.LOCK_TIMEOUT) as session:
+        health = health_facts.read(session, chosen.DATABASE)
+        gathered = Gathered(health, _findings(ctx, health), missing=health.missing())
+        if health.server.in_recovery:
+            gathered.missing["actions"] = _("this server is a standby: point DATABASE at the primary to act.")
+            return gathered
+        ctx.progress(0.2, _("looking at the declared views"))
+        gathered.changes += _views(ctx, session)
+        ctx.progress(0.3, _("counting what is old"))
+        found, refused = _retention(ctx, session)
+    gathered.changes += found
+    gathered.refused += refused
+    ctx.progress(0.4, _("advising indexes"))
+    _indexes(ctx, gathered)
+    return gathered
+
+
+def _findings(ctx: PhaseContext, health: Health) -> list[Finding]:
+    return [
+        *health_rules.judge(health, ctx.now),
+        *tuning.advise(health, ctx.now),
+        *pool_rules.advise(health.pool),
+    ]
+
+
+def _views(ctx: PhaseContext, session: Session) -> list[Proposal]:
+    return [
+        view_changes.proposal(view, state, decision)
+        for view, state, decision in views.look(session, ctx.now)
+        if decision.action in {"create", "redefine"}
+    ]
+
+
+def _retention(ctx: PhaseContext, session: Session | None) -> tuple[list[Proposal], list[dict[str, Any]]]:
+    """What each rule would delete; a rule that cannot be followed says why and leaves the others alone."""
+    found: list[Proposal] = []
+    refused: list[dict[str, Any]] = []
+    for rule in registry.all(RetentionRule):
+        try:
+            fact = _survey(ctx, session, rule)
+        except (ConfigurationError, psycopg.Error) as error:
+            if session is not None and session.is_broken:
+                raise
+            refused.append({"change": f"retention {rule.name}", "because": str(error).strip()})
+            continue
+        if reason := retention_rules.refused_because(fact):
+            refused.append({"change": f"retention {rule.name}", "because": reason})
+        else:
+            found.append(retention_changes.proposal(rule, fact, ctx.now))
+    return found, refused
+
+
+def _survey(ctx: PhaseContext, session: Session | None, rule: RetentionRule) -> Any:
+    goal = retention_facts.target(rule, ctx.settings.DATABASE)
+    return retention_facts.survey(session, goal, retention_rules.cutoff(rule, ctx.now))
+
+
+def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:
+    """The advisor's word. A quick run builds none, so it does not ask."""
+    if ctx.quick:
+        return
+    from paiid_perf.database.advisor import advise
+
+    try:
+        given = advise(ctx.settings, now=ctx.now, alias=ctx.settings.DATABASE)
+    except psycopg.Error as error:
+        logger.warning("no index advice: %s", error)
+        role = gathered.health.server.role
+        gathered.missing["index advice"] = health_facts.explain(error, role, "statements")
+        return
+    gathered.changes += given.proposals
+    gathered.refused += [_refusal(one) for one in given.refused]
+
+
+def _refusal(one: Any) -> dict[str, Any]:
+    return {"change": str(getattr(one, "candidate", one)), "because": str(getattr(one, "reason", ""))}
+
+
+# --- act and say ---------------------------------------------------------------------------------------
+
+
+def _keep_up(ctx: PhaseContext, gathered: Gathered) -> list[views.Upkeep]:
+    if gathered.health.server.in_recovery:
+        return []
+    ctx.progress(0.9, _("refreshing views"))
+    return views.refresh_due(ctx.settings, ctx.now, dry_run=ctx.dry_run, out_of_time=ctx.out_of_time)
+
+
+def _result(
+    ctx: PhaseContext, gathered: Gathered, settled: dict[str, Any], upkeep: list[views.Upkeep]
+) -> PhaseResult:
+    scored = scoring.scored(_look_again(ctx, gathered.health, settled), _pending_indexes(ctx))
+    details = {
+        "overview": advice.overview(gathered.health),
+        "findings": advice.shown(gathered.findings),
+        "missing": gathered.missing,
+        "refused": gathered.refused[:200],
+        "settled": settled,
+        "views": [asdict(one) for one in upkeep],
+    }
+    ctx.progress(1.0, _("done"))
+    return PhaseResult("succeeded", _summary(gathered, settled, upkeep), advice.checks(scored), details)
+
+
+def _look_again(ctx: PhaseContext, health: Health, settled: dict[str, Any]) -> Health:
+    """The facts after what was done, so that the score speaks of the present."""
+    if not settled:
+        return health
+    chosen = ctx.settings
+    with connect(chosen.DATABASE, statement=chosen.STATEMENT_TIMEOUT, lock=chosen.LOCK_TIMEOUT) as session:
+        return health_facts.read(session, chosen.DATABASE)
+
+
+def _pending_indexes(ctx: PhaseContext) -> int:
+    waiting = (Recommendation.State.PROPOSED, Recommendation.State.APPROVED)
+    return Recommendation.objects.filter(kind="index_create", state__in=waiting).count()
+
+
+def _summary(gathered: Gathered, settled: dict[str, Any], upkeep: Sequence[views.Upkeep]) -> str:
+    refreshed = sum(one.action == "refreshed" for one in upkeep)
+    parts = [
+        _("%(n)d findings") % {"n": len(gathered.findings)},
+        _("%(n)d changes proposed") % {"n": len(gathered.changes)},
+        *(f"{count} {state}" for state, count in settled.items() if count),
+        *([_("%(n)d views refreshed") % {"n": refreshed}] if refreshed else []),
+        *([_("%(n)d panels incomplete") % {"n": len(gathered.missing)}] if gathered.missing else []),
+    ]
+    if not any(settled.values()) and not refreshed:
+        parts.append(_("nothing to do"))
+    return ", ".join(parts)
+
+
+PHASE = Phase("database", gettext_lazy("Database"), 10, run)

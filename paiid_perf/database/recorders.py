@@ -1,0 +1,32 @@
+"""The database's gauges for monitoring, as (name, read, unit): ``read()`` yields (alias, value) pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from paiid_perf.conf import get_settings
+from paiid_perf.database.facts.metrics import Meter
+
+meter = Meter()
+
+UNITS = {
+    "db.connections_percent": "%",
+    "db.hit_ratio": "",
+    "db.bytes": "bytes",
+    "db.longest_transaction_s": "s",
+    "db.transactions_per_s": "/s",
+    "db.deadlocks_per_h": "/h",
+    "db.temp_bytes_per_s": "bytes/s",
+}
+
+
+def _reader(name: str) -> Callable[[], Iterable[tuple[str, float]]]:
+    def read() -> Iterable[tuple[str, float]]:
+        chosen = get_settings()
+        values = meter.read(chosen.DATABASE, chosen.STATEMENT_TIMEOUT, chosen.LOCK_TIMEOUT)
+        return [(chosen.DATABASE, values[name])] if name in values else []
+
+    return read
+
+
+RECORDERS = tuple((name, _reader(name), unit) for name, unit in UNITS.items())

@@ -1,0 +1,65 @@
+"""How old rows are deleted: by which way, how fast, and when to stop."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from django.utils.translation import gettext as _
+
+from paiid_perf.database.rules.thresholds import limit
+from paiid_perf.database.types import RetentionFact, RetentionRule
+
+Method = Literal["index", "blocks", "orm"]
+
+#: A batch is never cut smaller than this: something else is wrong then.
+SMALLEST_BATCH = 50
+#: Between two batches the server rests for this share of what the last one took …
+_REST = 0.5
+#: … but not for longer than this, in seconds.
+_LONGEST_REST = 1.0
+#: While a replica is behind, deleting waits for it in steps of this many seconds.
+LAG_STEP = 2.0
+
+
+def cutoff(rule: RetentionRule, now: datetime) -> datetime:
+    """Rows from before this moment go."""
+    return now - rule.older_than
+
+
+def method(*, postgresql: bool, fast: bool, index: str) -> tuple[Method, str]:
+    """The way to delete, and why: ``index`` order, ``blocks`` of the heap, or through the ORM."""
+    if not fast:
+        return "orm", _("other models refer to it, or signals listen: Django's own delete() sees to them")
+    if not postgresql:
+        return "orm", _("not PostgreSQL")
+    if index:
+        return "index", _("in the order of index %(index)s") % {"index": index}
+    return "blocks", _("no index leads with that column, so block by block: each page is read once")
+
+
+def refused_because(fact: RetentionFact) -> str:
+    """Why there is nothing to delete; empty where there is. Pure."""
+    return "" if fact.due else _("no row is that old")
+
+
+def halved(batch: int) -> int | None:
+    """The next smaller batch after one ran into a time-out; None where it was the smallest."""
+    smaller = batch // 2
+    return smaller if smaller >= SMALLEST_BATCH else None
+
+
+def rest(batch_seconds: float, lag_seconds: float) -> float:
+    """Seconds to wait before the next batch: longer while a replica is behind."""
+    if lag_seconds > limit("lag_s"):
+        return LAG_STEP
+    return min(batch_seconds * _REST, _LONGEST_REST)
+
+
+def stop_because(*, deleted: int, most: int, seconds: float, budget: float) -> str:
+    """Why no further batch is made in this run; empty where one is."""
+    if deleted >= most:
+        return _("%(most)d rows are enough for one run (RETENTION_MAX_ROWS)") % {"most": most}
+    if seconds >= budget:
+        return _("%(budget).0f s are enough for one run (RETENTION_TIME)") % {"budget": budget}
+    return ""
