@@ -1,0 +1,1 @@
+"""Pure decisions of monitoring: the score, and when alerts open and resolve."""
