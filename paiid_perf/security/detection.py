@@ -36,7 +36,8 @@ _ESCAPED_QUOTE = re.compile(r"\\+(?=['\"])")
 _XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<]+)<")
 _ANCHOR = re.compile(
     r"<[a-z/!?%]|union|select|sleep|waitfor|script:|;\s*(?:drop|exec|insert|update|delete|declare)|['\"]\W{0,4}(?:or|and|\|\|)"
-    r"|\b(?:or|and)\W+[\d'\"]|\bon[a-z]+\s*="
+    r"|\b(?:or|and)\W+[\d'\"]|\bon[a-z]+\s*=",
+    re.I,
 )
 
 
@@ -99,13 +100,13 @@ def _document(text: str) -> list[str] | None:
 
 
 def _in_value(text: str) -> frozenset[str]:
-    text = (text if len(text) <= FULL else _excerpts(text)).lower()
     found: set[str] = set()
-    for variant in _variants(text):
-        if XSS not in found and is_xss(variant):
-            found.add(XSS)
-        if SQLI not in found and is_sqli(variant):
-            found.add(SQLI)
+    for part in [text] if len(text) <= FULL else _excerpts(text):
+        for variant in _variants(part.lower()):
+            if XSS not in found and is_xss(variant):
+                found.add(XSS)
+            if SQLI not in found and is_sqli(variant):
+                found.add(SQLI)
     return frozenset(found)
 
 
@@ -122,13 +123,12 @@ def _variants(text: str) -> Iterator[str]:
         yield from (html.unescape(a or b or c).lower() for a, b, c in _XML_VALUE.findall(text))
 
 
-def _excerpts(text: str) -> str:
-    """The ends of a long value and what stands around suspicious places between them."""
+def _excerpts(text: str) -> list[str]:
+    """The ends of a long value and what begins at suspicious places between them."""
     ends = FULL // 4
-    parts = [text[:ends]]
-    last = ends
-    for _, match in zip(range(_WINDOWS), _ANCHOR.finditer(text, ends, len(text) - ends), strict=False):
-        if match.start() >= last:
-            last = match.start() + _WINDOW
-            parts.append(text[match.start() - _WINDOW // 4 : last])
-    return "\n".join([*parts, text[-ends:]])
+    parts = [text[:ends], text[-ends:]]
+    at = ends
+    while len(parts) < _WINDOWS and (match := _ANCHOR.search(text, at, len(text) - ends)):
+        at = match.start() + _WINDOW
+        parts.append(text[match.start() : at])
+    return parts

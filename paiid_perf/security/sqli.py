@@ -107,12 +107,13 @@ _HEADS = {
     "similar": "R",
     "sounds": "R",
 }
-_SYMBOLS = {
-    **dict.fromkeys("= <> != < > <= >= <=> !< !> @> <@ := ==".split(), "="),
-    **dict.fromkeys("+ - * / % ^ ~ | & << >> -> #> #>> #- ?| ?& ! ?".split(), "o"),
-    **{"||": "|", "&&": "&", "(": "(", ")": ")", ",": ",", ";": ";", "*/": "", "::": ":"},
-}
-_LETTERS: dict[str, str] = {word: letter for letter, words in _WORDS.items() for word in words.split()} | _SYMBOLS
+_COMPARISONS = "= <> != < > <= >= <=> !< !> @> <@ := =="
+_OPERATORS = "+ - * / % ^ ~ | & << >> -> #> #>> #- ?| ?& ! ?"
+_PUNCTUATION = {"||": "|", "&&": "&", "(": "(", ")": ")", ",": ",", ";": ";", "*/": "", "::": ":"}
+_SYMBOLS = dict.fromkeys(_COMPARISONS.split(), "=") | dict.fromkeys(_OPERATORS.split(), "o") | _PUNCTUATION
+_LETTERS: dict[str, str] = {
+    word: letter for letter, words in _WORDS.items() for word in words.split()
+} | _SYMBOLS
 _CALLS: dict[str, str] = dict.fromkeys(_FUNCTIONS.split(), "f")
 _SHORT_COMMENT = re.compile(r"[-#\s/*+;]*\S{0,12}[\s-]*\Z")
 
@@ -140,7 +141,7 @@ def _word(token: str) -> str:
     if name == "in":
         return "l("
     if _ATTACKS.match(name):
-        return "X("
+        return "X(" if len(name) == len(token) - 1 else "x("
     letter = _CALLS.get(name) or _LETTERS.get(name)
     if letter is not None:
         return letter + "("
@@ -201,7 +202,7 @@ _ANYWHERE = re.compile(
     | [&H]n[=lR]S\Z | [&H]1=\Z
     | ;(?:Z|Q|E(?:[1svfXoQ]|n[,Mo])|W)
     | W[1sSv] | Y[sS] | Y\Z
-    | (?:\A|[=o&|,;EQHsS1UlRL])X                       # a call that waits, raises or reads
+    | (?:(?:[=o&|,;EQHsS1UlRL])[Xx]|\AX)                       # a call that waits, raises or reads
     | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))
     | ![EUZ&fQX]
     | (?:\A|[EnfQ,1])M T?T.*[Hcl]

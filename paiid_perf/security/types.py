@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 Severity = Literal["info", "low", "medium", "high", "critical"]
+Action = Literal["allow", "report", "block", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +19,147 @@ class InspectionPolicy:
     match: str = ""
     mode: Literal["off", "report", "block"] = "report"
     exempt_fields: Sequence[str] = field(default_factory=tuple)
+
+
+# --- input inspection ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One value that looks like an attack, without the value."""
+
+    kind: str
+    """``sqli``, ``xss``, ``nul``, ``encoding`` or ``depth``."""
+    field: str
+    """Where it was, e.g. ``query:q``, ``json:orders.0.note``, ``path``."""
+    sample: str = ""
+    """The value's shape: letters and digits masked (see ``redaction.redact``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a request: let it go, let it go and say so, answer 403 (block) or 400 (refuse)."""
+
+    action: Action
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def status(self) -> int:
+        """The HTTP status of the answer; 0 where the request goes on."""
+        return {"block": 403, "refuse": 400}.get(self.action, 0)
+
+
+ALLOW = Verdict("allow")
+
+
+# --- limits ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so many seconds."""
+
+    limit: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """One counter of a login attempt: what it counts by, how many it allows, how long it then stays shut."""
+
+    name: Literal["address", "pair", "user"]
+    key: str
+    """A hash: no name or address is stored."""
+    rate: Rate
+
+
+# --- bans ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class EventCount:
+    """How often a kind of event came from an address inside the ban window."""
+
+    address: str
+    kind: str
+    severity: Severity
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ban:
+    """A decision to keep a network out for a while, with its reason."""
+
+    network: str
+    for_: timedelta
+    reason: str
+
+
+# --- what the phase judges -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class DeployMessage:
+    """One result of ``check --deploy``."""
+
+    id: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A piece of software in use: ``series`` as its table of support periods names it (``5.2``, ``3.11``, ``18``)."""
+
+    product: str
+    series: str
+    installed: str
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityFacts:
+    """The state of the site's defences, read once per run."""
+
+    deploy: tuple[DeployMessage, ...]
+    debug: bool
+    middleware: frozenset[str]
+    """Dotted paths."""
+    validators: frozenset[str]
+    """Class names of AUTH_PASSWORD_VALIDATORS."""
+    minimum_length: int
+    hasher: str
+    """Class name of the preferred password hasher."""
+    weak_hashers: tuple[str, ...]
+    login_limited: bool
+    login_limit: str
+    inspection: str
+    content_security_policy: bool
+    admin_path: str
+    """Where the admin answers; empty where there is none."""
+    cors_open: bool
+    session_age: timedelta
+    session_pickled: bool
+    versions: tuple[Version, ...]
+    debug_packages: tuple[str, ...]
+    trusts_everyone: bool
+    """TRUSTED_PROXIES holds a network of everyone: any client can name its own address."""
+    events: Mapping[str, int] = field(default_factory=dict)
+    """Events of the last day by severity."""
+    blocked: int = 0
+    today: date = date.min
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityEventData:
+    """One event as it waits to be written; ``count`` alike ones are one row."""
+
+    at: datetime
+    kind: str
+    severity: Severity
+    address: str | None
+    user_id: int | None
+    path: str
+    field: str
+    sample: str
+    action: str
+    count: int = 1

@@ -14,17 +14,19 @@ _TAG = re.compile(r"<[\s\x00/!?%]*([a-z%\"'\x00][^\s/>\x00=\"'<]*)")
 _ATTRIBUTE = re.compile(
     r"([^\s/>=\"'`\x00][^\s/>=\x00<]*)\s*(?:=\s*(\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)|`[^`]*(?:`|\Z)|[^\s>]*))?|>|[\"'`<]"
 )
+_ACTIVE_NAMES = """
+    script iframe frame frameset object embed applet isindex xss import layer ilayer bgsound noscript
+    xml xsl:stylesheet portal fencedframe handler ev:listener
+"""
 #: Elements that run or load code by being there.
-_ACTIVE = frozenset(
-    "script iframe frame frameset object embed applet isindex xss import layer ilayer bgsound noscript "
-    "xml xsl:stylesheet portal fencedframe handler ev:listener".split()
-)
+_ACTIVE = frozenset(_ACTIVE_NAMES.split())
+_URL_NAMES = """
+    href src action formaction data xlink:href background poster code codebase dynsrc lowsrc folder from
+    to values content classid cite longdesc profile usemap archive manifest ping icon url implementation
+    srcset by value srcdoc style xmlns xml:base base
+"""
 #: Attributes that hold a URL which the browser may follow.
-_URLS = frozenset(
-    "href src action formaction data xlink:href background poster code codebase dynsrc lowsrc folder from to "
-    "values content classid cite longdesc profile usemap archive manifest ping icon url implementation srcset by "
-    "value srcdoc style xmlns xml:base base".split()
-)
+_URLS = frozenset(_URL_NAMES.split())
 _SCRIPT_URL = re.compile(
     r"[\"'`\s(]*(?:url\W*)?(?:\d*\s*;\s*url\s*=\s*[\"']?)?"
     r"(?:(?:java|vb|live|j|ecma)script:|mocha:|view-source:|feed:javascript|jar:"
@@ -37,7 +39,7 @@ _CSS = re.compile(
 _HANDLER = re.compile(r"on[a-z]{3,}\Z|on[a-z-]+\Z")
 _CSS_NOISE = re.compile(r"\\0{0,4}([0-9a-f]{2})\s?|\\|/\*.*?\*/|\x00", re.S)
 _URL_NOISE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\ufeff\u180e\ufffe]+")
-#: The names of DOM events begin so (https://html.spec.whatwg.org/#events-2 and its relatives); outside a tag only they count.
+#: How the names of DOM events begin (https://html.spec.whatwg.org/#events-2); outside a tag only they count.
 _EVENT = (
     r"on(?:abort|activate|after\w+|animation\w+|auxclick|before\w+|begin|blur|bounce|cancel|canplay\w*|cell\w+|change|click|"
     r"close|contextmenu|control\w+|copy|cuechange|cut|data\w+|dblclick|deactivate|drag\w*|drop|durationchange|emptied|"
@@ -54,8 +56,12 @@ _URL_CONTEXT = re.compile(
     r"\s*(?:[\"'`]?\s*)?(?:(?:java|vb|live)script:\s{0,4}(?:[^\s\w]|[\w$.\s]{0,40}[(=\[`+;/.'\"])|data:(?:text/(?:html|xml|"
     r"javascript)|image/svg|application/x(?:html|ml|-javascript))[^,]{0,60},)"
 )
-_LINK_ASSIGNED = re.compile(r"=\s*[\"'`]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text")
-_SCRIPTING_CSS = re.compile(r"style\s*=\s*[\"']?[^>]{0,200}?(?:expression\s*\(|(?:java|vb)script:|-moz-binding)|:\s*expression\s*\(")
+_LINK_ASSIGNED = re.compile(
+    r"=\s*[\"'`]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
+)
+_SCRIPTING_CSS = re.compile(
+    r"style\s*=\s*[\"']?[^>]{0,200}?(?:expression\s*\(|(?:java|vb)script:|-moz-binding)|:\s*expression\s*\("
+)
 _UTF7 = re.compile(r"\+ad[wx4-][0-9a-z+/]{0,8}-")
 _JS_BREAK_OUT = re.compile(
     r"(?:[\"'`]\s*[)\]}]*\s*(?:[;+\-*/|&^%,?]|\|\||&&)\s*|\A\s*\*/\s*|</)"
@@ -77,7 +83,11 @@ def is_xss(text: str) -> bool:
 def _outside_elements(text: str) -> bool:
     if ":" in text and (_in_url(text) or _LINK_ASSIGNED.search(text)):
         return True
-    if "on" in text and "=" in text and (_ATTRIBUTE_BREAK_OUT.search(text) or _UNQUOTED_BREAK_OUT.search(text)):
+    if (
+        "on" in text
+        and "=" in text
+        and (_ATTRIBUTE_BREAK_OUT.search(text) or _UNQUOTED_BREAK_OUT.search(text))
+    ):
         return True
     if "(" in text and (_JS_BREAK_OUT.search(text) or _SCRIPTING_CSS.search(text)):
         return True

@@ -1,0 +1,87 @@
+"""What the security domain changes: events written, addresses banned, old rows deleted. Never called by a request."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from paiid_perf.conf import Settings, get_settings
+from paiid_perf.exceptions import ActionRefused
+from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent
+from paiid_perf.security import background, blocks, facts, rules
+from paiid_perf.security.events import buffer, record_event
+from paiid_perf.security.types import SecurityEventData
+
+logger = logging.getLogger("paiid_perf")
+
+#: Rows that one DELETE takes, so that pruning never holds a table for long.
+BATCH = 5_000
+
+
+@background.every_round
+def flush_events() -> int:
+    """Write what waits as rows, then ban whom the rows condemn; returns the number of rows."""
+    taken = buffer.take()
+    if not taken:
+        return 0
+    try:
+        with transaction.atomic():
+            SecurityEvent.objects.bulk_create([_row(event, count) for event, count in taken])
+    except DatabaseError:
+        buffer.put_back(taken)
+        raise
+    ban_by_events({event.address for event, _count in taken if event.address}, timezone.now(), get_settings())
+    return len(taken)
+
+
+def _row(event: SecurityEventData, count: int) -> SecurityEvent:
+    return SecurityEvent(
+        at=event.at,
+        kind=event.kind,
+        severity=event.severity,
+        address=event.address,
+        user_id=event.user_id,
+        path=event.path,
+        field=event.field,
+        sample=event.sample,
+        action=event.action,
+        count=count,
+    )
+
+
+def ban_by_events(addresses: set[str], now: datetime, settings: Settings) -> list[str]:
+    """Ban those whose recent events weigh too much; returns the networks. The kill switch stops it."""
+    if not addresses or settings.KILL_SWITCH:
+        return []
+    counted = facts.events_by_address(addresses, now - settings.BAN_WINDOW)
+    banned = []
+    for decision in rules.bans(counted, settings.BAN_SCORE, settings.BAN_FOR):
+        try:
+            blocks.ban(decision.network, decision.for_, decision.reason)
+        except ActionRefused as error:
+            logger.warning("Not banned: %s", error)
+            continue
+        banned.append(decision.network)
+        record_event("address_banned", "info", address=decision.network.partition("/")[0], action="ban")
+    return banned
+
+
+def prune(settings: Settings, now: datetime) -> dict[str, int]:
+    """Delete events past their retention, failures whose window is over, blocks that expired; rows by model."""
+    return {
+        "events": _delete_in_batches(SecurityEvent, at__lt=now - settings.SECURITY_EVENT_RETENTION),
+        "failures": _delete_in_batches(LoginFailure, window_ends_at__lt=now),
+        "blocks": _delete_in_batches(BlockedAddress, expires_at__lt=now),
+    }
+
+
+def _delete_in_batches(
+    model: type[SecurityEvent] | type[LoginFailure] | type[BlockedAddress], **old: datetime
+) -> int:
+    deleted = 0
+    while keys := list(model._default_manager.filter(**old).order_by().values_list("pk", flat=True)[:BATCH]):
+        deleted += model._default_manager.filter(pk__in=keys).delete()[0]
+    return deleted

@@ -1,0 +1,142 @@
+"""Blocked networks: looked up in the process, learned in the background, changed by people and by rule.
+
+``is_blocked`` costs two dict look-ups and no round trip. A ban made in another process is known here after one
+round of the background thread (FLUSH_INTERVAL).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from ipaddress import ip_network
+
+from django.contrib.auth.base_user import AbstractBaseUser
+from django.db import transaction
+from django.db.models import Q
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from paiid_perf.conf import get_settings
+from paiid_perf.exceptions import ActionRefused
+from paiid_perf.models import BlockedAddress
+from paiid_perf.security import background
+from paiid_perf.security.addresses import client_address, is_safelisted
+from paiid_perf.security.networks import Network, parse_address, parse_networks, within
+
+
+@dataclass(frozen=True, slots=True)
+class BlockList:
+    """Networks by (version, prefix length), so that a look-up is one shift and one dict read per length in use."""
+
+    by_length: dict[tuple[int, int], dict[int, float]] = field(default_factory=dict)
+    """(4 or 6, prefix length) → {network number: epoch seconds at which it expires}."""
+
+    def blocks(self, address: str, now: float) -> bool:
+        parsed = parse_address(address)
+        if parsed is None:
+            return False
+        number, bits = int(parsed), parsed.max_prefixlen
+        for (version, length), networks in self.by_length.items():
+            if version == parsed.version and networks.get(number >> (bits - length), 0.0) > now:
+                return True
+        return False
+
+
+def build(entries: Iterable[tuple[str, float]]) -> BlockList:
+    """A BlockList of (network, epoch seconds of expiry); what is no network is left out."""
+    by_length: dict[tuple[int, int], dict[int, float]] = {}
+    for text, expires in entries:
+        try:
+            network = ip_network(text, strict=False)
+        except ValueError:
+            continue
+        slot = by_length.setdefault((network.version, network.prefixlen), {})
+        slot[int(network.network_address) >> (network.max_prefixlen - network.prefixlen)] = expires
+    return BlockList(by_length)
+
+
+_current = BlockList()
+
+
+def is_blocked(address: str) -> bool:
+    """Whether the address is blocked now, as far as this process knows."""
+    background.ensure()
+    current = _current
+    return bool(current.by_length) and current.blocks(address, time.time()) and not is_safelisted(address)
+
+
+@background.every_round
+def refresh() -> None:
+    """Learn the present blocks from the database (never called by a request)."""
+    global _current
+    rows = BlockedAddress.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+    _current = build(
+        (network, expires.timestamp() if expires else float("inf"))
+        for network, expires in rows.values_list("network", "expires_at")
+    )
+
+
+def ban(
+    network: str,
+    for_: timedelta | None,
+    reason: str,
+    by: AbstractBaseUser | None = None,
+    request: HttpRequest | None = None,
+) -> BlockedAddress:
+    """Block a network for a while (None: until somebody unblocks it); a longer block than there is wins.
+
+    Raises:
+        ActionRefused: it is no network, it holds a safelisted network or the caller's own address.
+    """
+    parsed = _parsed(network)
+    _refuse_self_harm(parsed, request)
+    expires = timezone.now() + for_ if for_ is not None else None
+    with transaction.atomic():
+        row, _created = BlockedAddress.objects.select_for_update().get_or_create(
+            network=str(parsed),
+            defaults={
+                "reason": reason[:200],
+                "expires_at": expires,
+                "created_by_id": getattr(by, "pk", None),
+            },
+        )
+        if row.expires_at is not None and (expires is None or expires > row.expires_at):
+            row.expires_at, row.reason = expires, reason[:200]
+            row.save(update_fields=["expires_at", "reason"])
+    transaction.on_commit(refresh, robust=True)
+    return row
+
+
+def unban(network: str) -> bool:
+    """Take a block away; False if there was none."""
+    deleted, _rows = BlockedAddress.objects.filter(network=str(_parsed(network))).delete()
+    transaction.on_commit(refresh, robust=True)
+    return bool(deleted)
+
+
+def _parsed(network: str) -> Network:
+    try:
+        parsed = ip_network(network.strip(), strict=False)
+    except ValueError as error:
+        raise ActionRefused(
+            _("%(text)s is no network: write 203.0.113.7 or 203.0.113.0/24.") % {"text": network}
+        ) from error
+    mapped = parse_address(str(parsed.network_address)) if parsed.prefixlen == parsed.max_prefixlen else None
+    return ip_network(str(mapped)) if mapped else parsed
+
+
+def _refuse_self_harm(network: Network, request: HttpRequest | None) -> None:
+    own = client_address(request) if request is not None else ""
+    if own and within(own, [network]):
+        raise ActionRefused(
+            _("%(network)s holds your own address %(own)s.") % {"network": network, "own": own}
+        )
+    for safe in parse_networks((*get_settings().SAFELIST, *get_settings().TRUSTED_PROXIES)):
+        if safe.version == network.version and safe.overlaps(network):
+            raise ActionRefused(
+                _("%(network)s overlaps %(safe)s, which SAFELIST or TRUSTED_PROXIES names.")
+                % {"network": network, "safe": safe}
+            )

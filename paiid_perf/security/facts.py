@@ -1,0 +1,151 @@
+"""What the site's defences are, read from settings, Django's own checks, installed packages and the events."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from datetime import datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import django
+from django.conf import settings as django_settings
+from django.core import checks
+from django.db import DatabaseError, connections
+from django.db.models import Q, Sum
+from django.urls import NoReverseMatch, reverse
+
+from paiid_perf.conf import Settings
+from paiid_perf.models import BlockedAddress, SecurityEvent
+from paiid_perf.security.networks import parse_networks
+from paiid_perf.security.types import DeployMessage, EventCount, SecurityFacts, Version
+
+LIMITED_BACKEND = "paiid_perf.security.backends.LimitedLoginBackend"
+#: Packages that show code, settings or queries to whoever finds them.
+DEBUG_PACKAGES = {
+    "debug_toolbar": "django-debug-toolbar",
+    "django_extensions": "django-extensions",
+    "silk": "django-silk",
+    "django_pdb": "django-pdb",
+    "django_browser_reload": "django-browser-reload",
+}
+_FAST_HASHERS = ("MD5", "SHA1", "Unsalted", "Crypt")
+
+
+def read(settings: Settings, now: datetime) -> SecurityFacts:
+    """All facts of one run; a few queries for the events, none elsewhere."""
+    hashers = [path.rpartition(".")[2] for path in django_settings.PASSWORD_HASHERS]
+    validators = _validators(django_settings.AUTH_PASSWORD_VALIDATORS)
+    middleware = frozenset(django_settings.MIDDLEWARE)
+    return SecurityFacts(
+        deploy=deploy_messages(),
+        debug=django_settings.DEBUG,
+        middleware=middleware,
+        validators=frozenset(validators),
+        minimum_length=_minimum_length(validators),
+        hasher=hashers[0] if hashers else "",
+        weak_hashers=tuple(name for name in hashers if name.startswith(_FAST_HASHERS)),
+        login_limited=_is_login_limited(),
+        login_limit=settings.LOGIN_LIMIT,
+        inspection=settings.INSPECTION,
+        content_security_policy=_has_csp(middleware),
+        admin_path=_admin_path(),
+        cors_open=_is_cors_open(),
+        session_age=timedelta(seconds=django_settings.SESSION_COOKIE_AGE),
+        session_pickled="Pickle" in str(getattr(django_settings, "SESSION_SERIALIZER", "")),
+        versions=tuple(_versions(settings.DATABASE)),
+        debug_packages=tuple(
+            name for module, name in DEBUG_PACKAGES.items() if module in django_settings.INSTALLED_APPS
+        ),
+        trusts_everyone=any(
+            network.prefixlen == 0 for network in parse_networks(tuple(settings.TRUSTED_PROXIES))
+        ),
+        events=events_by_severity(now - timedelta(days=1)),
+        blocked=BlockedAddress.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now)).count(),
+        today=now.date(),
+    )
+
+
+def deploy_messages() -> tuple[DeployMessage, ...]:
+    """What ``check --deploy`` says under the tag ``security``."""
+    found = checks.run_checks(tags=[checks.Tags.security], include_deployment_checks=True)
+    return tuple(
+        DeployMessage(message.id or "", str(message.msg), str(message.hint or ""))
+        for message in found
+        if not message.is_silenced()
+    )
+
+
+def events_by_severity(since: datetime) -> dict[str, int]:
+    """How many events there were, by severity."""
+    rows = (
+        SecurityEvent.objects.filter(at__gte=since).order_by().values_list("severity").annotate(Sum("count"))
+    )
+    return dict(rows)
+
+
+def events_by_address(addresses: set[str], since: datetime) -> list[EventCount]:
+    """The events of these addresses that count towards a ban: a mere report never does."""
+    rows = (
+        SecurityEvent.objects.filter(address__in=addresses, at__gte=since)
+        .exclude(action="report")
+        .order_by()
+        .values_list("address", "kind", "severity")
+        .annotate(Sum("count"))
+    )
+    return [EventCount(*row) for row in rows]
+
+
+def _validators(declared: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """Options by class name."""
+    return {entry["NAME"].rpartition(".")[2]: entry.get("OPTIONS", {}) for entry in declared}
+
+
+def _minimum_length(validators: dict[str, dict[str, Any]]) -> int:
+    defaults = {"MinimumLengthValidator": 8, "FiveCriteriaValidator": 12}
+    lengths = [
+        int(validators[name].get("min_length", d)) for name, d in defaults.items() if name in validators
+    ]
+    return max(lengths, default=0)
+
+
+def _is_login_limited() -> bool:
+    backends = list(django_settings.AUTHENTICATION_BACKENDS)
+    return backends[:1] == [LIMITED_BACKEND]
+
+
+def _has_csp(middleware: frozenset[str]) -> bool:
+    names = {path.rpartition(".")[2].lower() for path in middleware}
+    return any("csp" in name or "contentsecuritypolicy" in name for name in names)
+
+
+def _admin_path() -> str:
+    try:
+        return reverse("admin:index")
+    except NoReverseMatch:
+        return ""
+
+
+def _is_cors_open() -> bool:
+    names = ("CORS_ALLOW_ALL_ORIGINS", "CORS_ORIGIN_ALLOW_ALL")
+    return any(getattr(django_settings, name, False) for name in names)
+
+
+def _versions(alias: str) -> Iterator[Version]:
+    yield Version("Django", ".".join(map(str, django.VERSION[:2])), django.get_version())
+    yield Version("Python", ".".join(platform.python_version_tuple()[:2]), platform.python_version())
+    connection = connections[alias]
+    if connection.vendor == "postgresql":
+        try:
+            number = int(getattr(connection, "pg_version", 0))
+        except DatabaseError:
+            return
+        yield Version("PostgreSQL", str(number // 10_000), f"{number // 10_000}.{number % 10_000}")
+
+
+def installed(distribution: str) -> str | None:
+    """The installed version of a distribution; None if it is not there."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,430 @@
+"""PURE: what the site's defences are worth, what would improve them, who is to be banned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from paiid_perf.contracts import ADVICE, Check, Proposal
+from paiid_perf.security import eol
+from paiid_perf.security.networks import caller
+from paiid_perf.security.types import Ban, EventCount, Rate, SecurityFacts, Version
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise as StrPromise
+
+AREA = "security"
+
+# --- rates -------------------------------------------------------------------------------------------
+
+_RATE = re.compile(r"\s*(\d+)\s*/\s*(\d*)\s*([smhd])\s*\Z")
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def parse_rate(text: str) -> Rate:
+    """``5/5m`` → 5 in 300 seconds (``n/[k](s|m|h|d)``); ValueError names a text that is none."""
+    match = _RATE.match(text)
+    if match is None or int(match[1]) < 1 or match[2] == "0":
+        raise ValueError(f"{text!r} is no rate: write 5/5m, 3/h or 60/m.")
+    return Rate(int(match[1]), int(match[2] or 1) * _UNITS[match[3]])
+
+
+# --- bans --------------------------------------------------------------------------------------------
+
+#: What an event adds to its address' score, by kind, else by severity. A person who mistypes a password stays far
+#: below a ban; a second blocked injection passes it.
+WEIGHTS: dict[str, int] = {
+    "input_sqli": 50,
+    "input_xss": 50,
+    "login_failed": 5,
+    "login_locked": 5,
+    "info": 0,
+    "low": 2,
+    "medium": 5,
+    "high": 25,
+    "critical": 100,
+}
+
+
+def bans(events: Iterable[EventCount], score: int, ban_for: timedelta) -> list[Ban]:
+    """The networks whose weighted events reach ``score`` (IPv6 by /64), each with its reason."""
+    sums: dict[str, int] = {}
+    causes: dict[str, set[str]] = {}
+    for event in events:
+        weight = WEIGHTS.get(event.kind, WEIGHTS[event.severity]) * event.count
+        network = caller(event.address)
+        sums[network] = sums.get(network, 0) + weight
+        if weight:
+            causes.setdefault(network, set()).add(event.kind)
+    return [
+        Ban(
+            network,
+            ban_for,
+            _("score %(sum)d: %(kinds)s") % {"sum": total, "kinds": ", ".join(sorted(causes[network]))},
+        )
+        for network, total in sums.items()
+        if total >= score
+    ]
+
+
+# --- the score ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One scored defence: ``read`` gives the share of it that is in place (0–1; None: cannot be said)."""
+
+    name: str
+    label: StrPromise
+    weight: float
+    read: Callable[[SecurityFacts], float | None]
+    hint: StrPromise
+    how: str
+    """Settings that put it in place."""
+    reference: str = ""
+
+
+def _without(*ids: str) -> Callable[[SecurityFacts], float]:
+    """The share of these ``check --deploy`` results that do not show up."""
+
+    def read(facts: SecurityFacts) -> float:
+        found = {message.id for message in facts.deploy}
+        return 1 - len(found.intersection(ids)) / len(ids)
+
+    return read
+
+
+def _secrets(facts: SecurityFacts) -> float:
+    if facts.debug:
+        return 0.0
+    return _without("security.W009", "security.W020", "security.W018")(facts)
+
+
+def _transport(facts: SecurityFacts) -> float:
+    found = {message.id for message in facts.deploy}
+    # Without a redirect or HSTS the first request goes in the clear; the two sub-options matter less.
+    lost = {"security.W008": 0.4, "security.W004": 0.4, "security.W005": 0.1, "security.W021": 0.1}
+    hsts_absent = {"security.W005": 0.1, "security.W021": 0.1} if "security.W004" in found else {}
+    return max(
+        0.0,
+        1 - sum(points for id_, points in (lost | hsts_absent).items() if id_ in found or id_ in hsts_absent),
+    )
+
+
+_COOKIES = {
+    "session": ("security.W010", "security.W011", "security.W012"),
+    "csrf": ("security.W015", "security.W016", "security.W017"),
+    "script": ("security.W013", "security.W014"),
+}
+
+
+def _cookies(facts: SecurityFacts) -> float:
+    found = {message.id for message in facts.deploy}
+    return sum(not found.intersection(ids) for ids in _COOKIES.values()) / len(_COOKIES)
+
+
+def _headers(facts: SecurityFacts) -> float:
+    ids = (
+        "security.W001",
+        "security.W002",
+        "security.W003",
+        "security.W006",
+        "security.W019",
+        "security.W022",
+    )
+    return _without(*ids)(facts)
+
+
+def _csp(facts: SecurityFacts) -> float:
+    return float(facts.content_security_policy)
+
+
+def password_profile(validators: frozenset[str], minimum_length: int) -> str:
+    """Which policy the validators in force amount to: ``nist``, ``classic``, ``django``, ``weak`` or ``none``."""
+    common = "CommonPasswordValidator" in validators
+    if minimum_length >= 15 and common:
+        return "nist"
+    if {"FiveCriteriaValidator", "HistoryValidator"} <= validators and common:
+        return "classic"
+    if minimum_length >= 8 and common:
+        return "django"
+    return "weak" if validators else "none"
+
+
+_PROFILE_WORTH = {"nist": 1.0, "classic": 1.0, "django": 0.6, "weak": 0.3, "none": 0.0}
+
+
+def _passwords(facts: SecurityFacts) -> float:
+    return _PROFILE_WORTH[password_profile(facts.validators, facts.minimum_length)]
+
+
+#: Slow hashers of Django and of its optional dependencies (ASVS 11.4.2).
+_SLOW = ("PBKDF2", "Argon2", "Scrypt", "BCrypt")
+
+
+def _hashing(facts: SecurityFacts) -> float:
+    if not facts.hasher.startswith(_SLOW):
+        return 0.0
+    return 0.5 if facts.weak_hashers else 1.0
+
+
+def _login(facts: SecurityFacts) -> float:
+    return float(facts.login_limited)
+
+
+def _inspection(facts: SecurityFacts) -> float:
+    return {"block": 1.0, "report": 0.8}.get(facts.inspection, 0.0)
+
+
+def _admin(facts: SecurityFacts) -> float:
+    return 0.0 if facts.admin_path == "/admin/" else 1.0
+
+
+def unsupported(facts: SecurityFacts) -> tuple[Version, ...]:
+    """What runs past its makers' support on that day."""
+    return tuple(v for v in facts.versions if (eol.ends(v.product, v.series) or facts.today) < facts.today)
+
+
+def _versions(facts: SecurityFacts) -> float | None:
+    if not facts.versions:
+        return None
+    return 1 - len(unsupported(facts)) / len(facts.versions)
+
+
+def _sessions(facts: SecurityFacts) -> float:
+    if facts.session_pickled:
+        return 0.0
+    return 1.0 if facts.session_age <= timedelta(days=14) else 0.5
+
+
+def _exposure(facts: SecurityFacts) -> float:
+    bad = (facts.cors_open, facts.trusts_everyone, bool(facts.debug_packages))
+    return 1 - sum(bad) / len(bad)
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure(
+        "secrets",
+        gettext_lazy("Secret key, DEBUG and allowed hosts"),
+        16,
+        _secrets,
+        gettext_lazy("Turn DEBUG off, use a random SECRET_KEY of 50 characters, and name the hosts."),
+        "DEBUG = False\n"
+        'SECRET_KEY = os.environ["SECRET_KEY"]  # get_random_secret_key()\nALLOWED_HOSTS = ["www.example.com"]',
+        "ASVS 13.4.2",
+    ),
+    Measure(
+        "transport",
+        gettext_lazy("HTTPS only"),
+        12,
+        _transport,
+        gettext_lazy("Redirect to HTTPS and send HSTS; start with an hour, then a year."),
+        "SECURE_SSL_REDIRECT = True\nSECURE_HSTS_SECONDS = 31_536_000\n"
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS = True\nSECURE_HSTS_PRELOAD = True\n"
+        'SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")  # only behind a proxy that sets it',
+        "ASVS 12.2.1, 3.4.1",
+    ),
+    Measure(
+        "cookies",
+        gettext_lazy("Cookies over HTTPS only and out of reach of scripts"),
+        10,
+        _cookies,
+        gettext_lazy("Mark the session and CSRF cookies Secure and the session cookie HttpOnly."),
+        "SESSION_COOKIE_SECURE = True\nCSRF_COOKIE_SECURE = True\nSESSION_COOKIE_HTTPONLY = True",
+        "ASVS 3.3.1, 3.3.4",
+    ),
+    Measure(
+        "headers",
+        gettext_lazy("Protective middleware and headers"),
+        8,
+        _headers,
+        gettext_lazy("Keep Django's security, CSRF and clickjacking middleware with their defaults."),
+        'MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", …,\n'
+        '    "django.middleware.csrf.CsrfViewMiddleware", "django.middleware.clickjacking.XFrameOptionsMiddleware"]\n'
+        'SECURE_CONTENT_TYPE_NOSNIFF = True\nX_FRAME_OPTIONS = "DENY"\nSECURE_REFERRER_POLICY = "same-origin"',
+        "ASVS 3.4",
+    ),
+    Measure(
+        "content_security_policy",
+        gettext_lazy("A Content-Security-Policy"),
+        8,
+        _csp,
+        gettext_lazy("Send a policy without unsafe-inline: it is what stops the XSS that escaping missed."),
+        "# Django 6.0: django.middleware.csp.ContentSecurityPolicyMiddleware and\n"
+        'SECURE_CSP = {"default-src": [CSP.SELF], "object-src": [CSP.NONE], "base-uri": [CSP.NONE]}\n'
+        "# Django 5.2: the django-csp package",
+        "ASVS 3.4.3",
+    ),
+    Measure(
+        "passwords",
+        gettext_lazy("Password policy"),
+        12,
+        _passwords,
+        gettext_lazy("Use the nist profile (15 characters and a common-password list) or the classic one."),
+        "from paiid_perf.security.profiles import password_validators\n\n"
+        'AUTH_PASSWORD_VALIDATORS = password_validators("nist")  # or "classic"',
+        "ASVS 6.2",
+    ),
+    Measure(
+        "hashing",
+        gettext_lazy("Password hashing"),
+        6,
+        _hashing,
+        gettext_lazy("Hash with PBKDF2, scrypt or Argon2, and list no fast hasher."),
+        'PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher",\n'
+        '    "django.contrib.auth.hashers.ScryptPasswordHasher"]',
+        "ASVS 11.4.2",
+    ),
+    Measure(
+        "login_limits",
+        gettext_lazy("Login limits"),
+        12,
+        _login,
+        gettext_lazy("Put LimitedLoginBackend first: attempts are counted before a password is hashed."),
+        'AUTHENTICATION_BACKENDS = ["paiid_perf.security.backends.LimitedLoginBackend",\n'
+        '    "django.contrib.auth.backends.ModelBackend"]',
+        "ASVS 6.3.1",
+    ),
+    Measure(
+        "inspection",
+        gettext_lazy("Input inspection"),
+        4,
+        _inspection,
+        gettext_lazy("Report what looks like an attack; block once the reports show no false alarm."),
+        'PAIID_PERF = {"INSPECTION": "block"}',
+    ),
+    Measure(
+        "admin_address",
+        gettext_lazy("The admin's address"),
+        2,
+        _admin,
+        gettext_lazy("Serve the admin under an address that scanners do not try."),
+        'path("backoffice-7f3a/", admin.site.urls)',
+        "ASVS 13.4.5",
+    ),
+    Measure(
+        "supported_versions",
+        gettext_lazy("Supported versions"),
+        8,
+        _versions,
+        gettext_lazy("Move off what its makers no longer patch."),
+        "",
+        "ASVS 15.2.1",
+    ),
+    Measure(
+        "sessions",
+        gettext_lazy("Sessions"),
+        3,
+        _sessions,
+        gettext_lazy("Serialise sessions as JSON and end them within two weeks."),
+        "SESSION_COOKIE_AGE = 60 * 60 * 24 * 14\n"
+        'SESSION_SERIALIZER = "django.contrib.sessions.serializers.JSONSerializer"',
+        "ASVS 7.3",
+    ),
+    Measure(
+        "exposure",
+        gettext_lazy("Open doors"),
+        5,
+        _exposure,
+        gettext_lazy(
+            "Name the origins that CORS allows and the proxies you trust; no debug tools in production."
+        ),
+        'CORS_ALLOW_ALL_ORIGINS = False\nPAIID_PERF = {"TRUSTED_PROXIES": ("10.0.0.0/8",)}',
+        "ASVS 3.4.2",
+    ),
+)
+#: Serious events of one day from which on this check gives no points.
+EVENTS_WORST = 100
+
+
+def checks(facts: SecurityFacts) -> tuple[Check, ...]:
+    """Every measure as a scored check, and the last day's serious events."""
+    scored = tuple(
+        Check(AREA, m.name, str(m.label), m.read(facts), 1.0, 0.0, m.weight, "", _hint(m, facts))
+        for m in MEASURES
+    )
+    serious = sum(facts.events.get(severity, 0) for severity in ("high", "critical"))
+    hint = _("Look at the events, block their addresses, and fix what they aim at.")
+    label = _("Serious events in the last day")
+    return (*scored, Check(AREA, "events", label, float(serious), 0.0, EVENTS_WORST, 4, "", hint))
+
+
+def proposals(facts: SecurityFacts) -> list[Proposal]:
+    """One piece of advice per measure that is not fully in place; settings are for people to change."""
+    return [
+        _advice(measure, value, facts)
+        for measure in MEASURES
+        if (value := measure.read(facts)) is not None and value < 1
+    ]
+
+
+def _advice(measure: Measure, value: float, facts: SecurityFacts) -> Proposal:
+    reference = f" ({measure.reference})" if measure.reference else ""
+    return Proposal(
+        area=AREA,
+        kind=ADVICE,
+        key=f"security.{measure.name}",
+        title=_("Security: %(label)s") % {"label": measure.label},
+        why=_hint(measure, facts) + reference,
+        evidence={
+            "in_place": round(value, 2),
+            "weight": measure.weight,
+            "found": list(_evidence(measure.name, facts)),
+        },
+        risk="high" if measure.name in {"transport", "headers"} else "low",
+        how=measure.how,
+        undo=_("Take the lines out of the settings again."),
+    )
+
+
+def _hint(measure: Measure, facts: SecurityFacts) -> str:
+    found = _evidence(measure.name, facts)
+    return (
+        f"{measure.hint} {_('Found: %(what)s.') % {'what': '; '.join(found)}}" if found else str(measure.hint)
+    )
+
+
+#: Which ``check --deploy`` results belong to which measure.
+_IDS: dict[str, tuple[str, ...]] = {
+    "secrets": ("security.W009", "security.W018", "security.W020"),
+    "transport": ("security.W004", "security.W005", "security.W008", "security.W021"),
+    "cookies": tuple(id_ for ids in _COOKIES.values() for id_ in ids),
+    "headers": (
+        "security.W001",
+        "security.W002",
+        "security.W003",
+        "security.W006",
+        "security.W019",
+        "security.W022",
+    ),
+}
+
+
+def _evidence(name: str, facts: SecurityFacts) -> Sequence[str]:
+    """What exactly was found, for a person to check."""
+    if name in _IDS:
+        return [message.id for message in facts.deploy if message.id in _IDS[name]]
+    return _OTHER_EVIDENCE[name](facts) if name in _OTHER_EVIDENCE else ()
+
+
+_OTHER_EVIDENCE: dict[str, Callable[[SecurityFacts], list[str]]] = {
+    "passwords": lambda facts: [
+        password_profile(facts.validators, facts.minimum_length),
+        *sorted(facts.validators),
+    ],
+    "hashing": lambda facts: [facts.hasher, *facts.weak_hashers],
+    "inspection": lambda facts: [f"INSPECTION={facts.inspection}"],
+    "admin_address": lambda facts: [facts.admin_path] if facts.admin_path else [],
+    "supported_versions": lambda facts: [f"{v.product} {v.installed}" for v in unsupported(facts)],
+    "exposure": lambda facts: [
+        *(["CORS_ALLOW_ALL_ORIGINS"] if facts.cors_open else []),
+        *(["TRUSTED_PROXIES"] if facts.trusts_everyone else []),
+        *facts.debug_packages,
+    ],
+}
