@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+from django.utils.functional import Promise
+
 from paiid_perf.conf import Settings
 
 Json = Mapping[str, Any]
@@ -194,7 +196,7 @@ class Phase:
     """One of the phases of a run. Registered like any declaration; ``order`` sorts them."""
 
     name: str
-    label: str
+    label: str | Promise
     order: int
     run: Callable[[PhaseContext], PhaseResult]
     quick: bool = True

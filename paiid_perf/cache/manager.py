@@ -30,6 +30,7 @@ from paiid_perf.cache.keys import key_maker, storage_key
 from paiid_perf.cache.serialization import Unreadable, decode, encode
 from paiid_perf.cache.strategies import KEPT_UNTIL_INVALIDATED
 from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import PerfError
 from paiid_perf.invalidation import Target, tag_of
 from paiid_perf.registry import registry
@@ -58,6 +59,11 @@ class _Entry:
     def lock_key(self, stamp: int | None) -> str:
         # Work for another stamp is other work: who reads after an invalidation waits for nobody from before it.
         return f"{self.key}:lock:{stamp or 0:x}"
+
+
+def _left_out(entry: _Entry) -> bool:
+    """Whether the value is to be computed and not kept: caching is off, or this transaction has changed it."""
+    return not get_settings().VALUE_CACHE or invalidation.touched(entry.tags)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +95,7 @@ def get_or_compute(
         Whatever ``compute`` raises; nothing is cached then, and those who waited get the same error.
     """
     entry = _entry(key, strategy, tags)
-    if invalidation.touched(entry.tags):
+    if _left_out(entry):
         return compute()
     store = current_store()
     seen = _look(store, entry)
@@ -102,7 +108,7 @@ def get_or_compute(
     if leads:
         with _Landing(flight_key) as landing:
             value, landing.left = _lead(store, entry, seen, compute)
-            return cast(T, value)
+            return value
     if seen.found:
         return cast(T, seen.value)
     wait_for_flights([flight], timeout=entry.strategy.wait.total_seconds())
@@ -123,7 +129,7 @@ async def aget_or_compute(
 ) -> T:
     """``get_or_compute`` for async code. ``compute`` may be an async function or a plain one (run in a thread)."""
     entry = _entry(key, strategy, tags)
-    if await _in_thread(invalidation.touched, entry.tags):
+    if await _in_thread(_left_out, entry):
         return await _computed(compute)
     store = current_store()
     seen = await _in_thread(_look, store, entry)
@@ -136,7 +142,7 @@ async def aget_or_compute(
     if leads:
         with _Landing(flight_key) as landing:
             value, landing.left = await _alead(store, entry, seen, compute)
-            return cast(T, value)
+            return value
     if seen.found:
         return cast(T, seen.value)
     done, _ = await asyncio.wait([asyncio.wrap_future(flight)], timeout=entry.strategy.wait.total_seconds())
@@ -153,7 +159,7 @@ def get(
 ) -> Any:
     """The cached value, or ``default`` where there is none that is fresh."""
     entry = _entry(key, strategy, tags)
-    if invalidation.touched(entry.tags):
+    if _left_out(entry):
         return default
     seen = _look(current_store(), entry)
     return seen.value if seen.found else default
@@ -169,7 +175,7 @@ def set(key: str, value: Any, *, strategy: Strategy = "standard", tags: Iterable
         NotCacheable: the strategy's serializer would not give the value back as it is.
     """
     entry = _entry(key, strategy, tags)
-    if invalidation.touched(entry.tags):
+    if _left_out(entry):
         return False
     store = current_store()
     stamp = stamp_of(store.read(entry.key, entry.tags).versions)
@@ -433,7 +439,7 @@ async def _computed(compute: Callable[[], T | Awaitable[T]]) -> T:
     if inspect.iscoroutinefunction(compute):
         return cast(T, await compute())
     answer = await _in_thread(compute)
-    return cast(T, await answer) if inspect.isawaitable(answer) else cast(T, answer)
+    return cast(T, await answer if inspect.isawaitable(answer) else answer)
 
 
 async def _in_thread(function: Callable[..., T], *args: Any) -> T:

@@ -74,7 +74,7 @@ def better_policy(facts: CacheFacts) -> tuple[str, str]:
 def _policy(facts: CacheFacts, server: ServerFacts) -> ConfigAdvice | None:
     wanted, reason = better_policy(facts)
     if server.policy == "noeviction":
-        why = _("With noeviction a full server refuses every write: the cache stops taking values.")
+        why = str(_("With noeviction a full server refuses every write: the cache stops taking values."))
     elif server.policy.startswith("allkeys-") and wanted.startswith("volatile-"):
         why = _("%(policy)s may evict keys of other programs that nobody can compute again.") % {
             "policy": server.policy
