@@ -135,8 +135,11 @@ def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:
     """The advisor's word. A quick run builds none, so it does not ask."""
     if ctx.quick:
         return
-    from paiid_perf.database.advisor import advise
-
+    try:
+        from paiid_perf.database.advisor import advise
+    except ImportError:
+        gathered.missing["index advice"] = _("this build has no index advisor.")
+        return
     try:
         given = advise(ctx.settings, now=ctx.now, alias=ctx.settings.DATABASE)
     except psycopg.Error as error:
