@@ -11,10 +11,10 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from paiid_perf.cache.actions import measure_payloads
-from paiid_perf.cache.envelope import open_
+from paiid_perf.cache.envelope import HEADER_BYTES, open_
 from paiid_perf.cache.facts import scan
 from paiid_perf.cache.keys import ROOM, strategy_of
-from paiid_perf.cache.serialization import Unreadable, decode
+from paiid_perf.cache.serialization import Unreadable, decode, encode
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import NotRegistered
@@ -28,87 +28,109 @@ SAMPLE = 1000
 #: server.h and dict.c, rounded.
 OVERHEAD = 72
 
-Reader = Callable[[bytes], Any]
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How to read another part of the app's keys (``perf:<room>:…``).
+
+    ``read`` turns stored bytes into the object that Django's own cache would have pickled, None if it cannot.
+    """
+
+    read: Callable[[bytes], Any]
+    field: str | None = None
+    """Field of the bytes where the room keeps hashes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
     key: bytes
+    group: str
     stored: bytes
     pickled: bytes
-    group: str
+    size: int
+    """As measured; 0 where the server does not let us."""
 
 
-def memory_report(readers: Mapping[str, Reader] | None = None, sample: int = SAMPLE) -> dict[str, Any]:
+def memory_report(rooms: Mapping[str, Room] | None = None, sample: int = SAMPLE) -> dict[str, Any]:
     """The bytes of up to ``sample`` live keys, as they are and as pickle would make them.
 
     ``ours_bytes`` and ``pickle_bytes`` are what the same ``keys`` take in the server with their names and overhead,
     both measured with MEMORY USAGE (``measured``) or, where that is forbidden, estimated from their lengths;
-    ``by_strategy`` has the same by strategy. ``readers`` turns the stored bytes of other rooms of the app's keys
-    (``{"response": read}`` for ``perf:response:…``) into the object that Django's own cache would have pickled.
-    All zero where the cache is not Redis.
+    ``by_strategy`` has the same by strategy. Other ``rooms`` count where the caller says how to read them. All zero
+    where the cache is not Redis.
 
     Raises:
         RedisError: the server does not answer.
     """
     client = redis_gate.patient() if redis_gate.is_redis() else None
-    rows = list(_measured(client, readers or {}, sample)) if client is not None else []
+    rows = list(_compared(client, rooms or {}, sample)) if client is not None else []
     groups: dict[str, dict[str, int]] = {}
-    for group, ours, pickled, _ in rows:
-        one = groups.setdefault(group, {"keys": 0, "ours_bytes": 0, "pickle_bytes": 0})
+    for row in rows:
+        one = groups.setdefault(row.group, {"keys": 0, "ours_bytes": 0, "pickle_bytes": 0})
         one["keys"] += 1
-        one["ours_bytes"] += ours
-        one["pickle_bytes"] += pickled
+        one["ours_bytes"] += row.ours
+        one["pickle_bytes"] += row.pickled
     return {
         "keys": len(rows),
-        "ours_bytes": sum(row[1] for row in rows),
-        "pickle_bytes": sum(row[2] for row in rows),
-        "measured": all(row[3] for row in rows),
+        "ours_bytes": sum(row.ours for row in rows),
+        "pickle_bytes": sum(row.pickled for row in rows),
+        "measured": all(row.measured for row in rows),
         "by_strategy": groups,
     }
 
 
-def _measured(
-    client: Redis, readers: Mapping[str, Reader], sample: int
-) -> Iterator[tuple[str, int, int, bool]]:
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    group: str
+    ours: int
+    pickled: int
+    measured: bool
+
+
+def _compared(client: Redis, rooms: Mapping[str, Room], sample: int) -> Iterator[_Compared]:
     for names in scan(client, sample, f"{get_settings().KEY_PREFIX}:*"):
-        wanted = [name for name in names if _room(name) == ROOM or _room(name) in readers]
-        kept = list(_read(client, wanted, readers))
-        ours, measured = _sizes(client, [(len(one.key), one.stored) for one in kept])
-        pickled, _ = _sizes(client, [(len(one.key), one.pickled) for one in kept])
-        for one, here, there in zip(kept, ours, pickled, strict=True):
-            yield one.group, here, there, measured
+        kept = list(_read(client, [name for name in names if _room(name) in {ROOM, *rooms}], rooms))
+        lengths = [(len(one.key), one.pickled) for one in kept]
+        try:
+            pickled = measure_payloads(client, lengths)
+            yield from (
+                _Compared(one.group, one.size, there, True) for one, there in zip(kept, pickled, strict=True)
+            )
+        except ResponseError:
+            for one in kept:
+                ours, there = (len(one.key) + len(data) + OVERHEAD for data in (one.stored, one.pickled))
+                yield _Compared(one.group, ours, there, False)
 
 
-def _sizes(client: Redis, payloads: list[tuple[int, bytes]]) -> tuple[list[int], bool]:
-    try:
-        return measure_payloads(client, payloads), True
-    except ResponseError:
-        return [length + len(payload) + OVERHEAD for length, payload in payloads], False
-
-
-def _read(client: Redis, names: list[bytes], readers: Mapping[str, Reader]) -> Iterator[_Kept]:
+def _read(client: Redis, names: list[bytes], rooms: Mapping[str, Room]) -> Iterator[_Kept]:
     pipeline = client.pipeline(transaction=False)
     for name in names:
-        pipeline.get(name)
-    for name, stored in zip(names, pipeline.execute(raise_on_error=False), strict=True):
-        value = _value(name, stored, readers) if isinstance(stored, bytes) else None
+        field = rooms[_room(name)].field if _room(name) != ROOM else None
+        _ = pipeline.get(name) if field is None else pipeline.hget(name, field)
+        pipeline.memory_usage(name)
+    answers = pipeline.execute(raise_on_error=False)
+    for name, stored, size in zip(names, answers[::2], answers[1::2], strict=True):
+        value = _value(name, stored, rooms) if isinstance(stored, bytes) else None
         if value is not None:
-            group = strategy_of(name.decode(errors="replace")) or _room(name)
-            yield _Kept(name, stored, pickle.dumps(value[0], pickle.HIGHEST_PROTOCOL), group)
+            pickled = pickle.dumps(value[0], pickle.HIGHEST_PROTOCOL)
+            yield _Kept(name, _group(name), stored, pickled, size if isinstance(size, int) else 0)
 
 
-def _value(name: bytes, stored: bytes, readers: Mapping[str, Reader]) -> tuple[Any] | None:
+def _value(name: bytes, stored: bytes, rooms: Mapping[str, Room]) -> tuple[Any] | None:
     """The value in a 1-tuple; None if it is not readable here (a lock, another format, a strategy that is gone)."""
-    room = _room(name)
-    if room != ROOM:
-        return (readers[room](stored),)
+    if _room(name) != ROOM:
+        value = rooms[_room(name)].read(stored)
+        return None if value is None else (value,)
     try:
-        strategy = registry.get(CacheStrategy, strategy_of(name.decode(errors="replace")) or "")
+        strategy = registry.get(CacheStrategy, _group(name))
         envelope = open_(stored)
         return (decode(envelope.codec, envelope.body, allow_pickle=strategy.allow_pickle),)
     except (Unreadable, NotRegistered):
         return None
+
+
+def _group(name: bytes) -> str:
+    return strategy_of(name.decode(errors="replace")) or _room(name)
 
 
 def _room(name: bytes) -> str:
@@ -121,9 +143,6 @@ def compare_with_pickle(values: Mapping[str, Any], strategy: CacheStrategy) -> d
     Raises:
         NotCacheable: the strategy cannot keep one of them.
     """
-    from paiid_perf.cache.envelope import HEADER_BYTES
-    from paiid_perf.cache.serialization import encode
-
     return {
         "keys": len(values),
         "ours_bytes": sum(HEADER_BYTES + len(encode(value, strategy)[1]) for value in values.values()),

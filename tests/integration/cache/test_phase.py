@@ -232,11 +232,25 @@ def test_memory_report_measures_both(server: Any) -> None:
 
 
 def test_memory_report_reads_other_rooms(server: Any) -> None:
-    server.set("perf:room:x", b"12345")
+    server.set("perf:text:x", b"12345")
+    server.hset("perf:hash:x", "d", b"12345")
     server.set("perf:unknown:x", b"12345")
-    report = memory.memory_report({"room": lambda stored: {"body": stored}})
-    assert report["keys"] == 1
-    assert set(report["by_strategy"]) == {"room"}
+    rooms = {
+        "text": memory.Room(lambda stored: {"body": stored}),
+        "hash": memory.Room(lambda stored: {"body": stored}, field="d"),
+    }
+    report = memory.memory_report(rooms)
+    assert report["keys"] == 2
+    assert set(report["by_strategy"]) == {"text", "hash"}
+    assert report["by_strategy"]["hash"]["ours_bytes"] == server.memory_usage("perf:hash:x")
+
+
+def test_memory_report_where_measuring_is_forbidden(limited_user: Any) -> None:
+    limited_user.execute_command("ACL", "SETUSER", "managed", "-memory")
+    cache.set("k", ["x"] * 100, strategy="long")
+    report = memory.memory_report()
+    assert report["measured"] is False
+    assert 0 < report["ours_bytes"] < report["pickle_bytes"]
 
 
 def test_memory_report_without_redis(settings: Any) -> None:
