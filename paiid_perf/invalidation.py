@@ -208,9 +208,9 @@ def _keys(tags: Sequence[str]) -> list[str]:
 def run_script(client: Redis, lua: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
     """Run a script by its digest (one round trip; two when the server has forgotten it)."""
     try:
-        return client.execute_command("EVALSHA", _digest(lua), len(keys), *keys, *args)
+        return client.evalsha(_digest(lua), len(keys), *keys, *args)
     except NoScriptError:
-        return client.execute_command("EVAL", lua, len(keys), *keys, *args)
+        return client.eval(lua, len(keys), *keys, *args)
 
 
 @lru_cache(maxsize=32)
@@ -365,7 +365,7 @@ def _listen(model: type[models.Model]) -> None:
     post_save.connect(_row_changed, sender=model, dispatch_uid=uid)
     post_delete.connect(_row_changed, sender=model, dispatch_uid=uid)
     for field in model._meta.many_to_many:
-        m2m_changed.connect(_m2m_changed, sender=field.remote_field.through, dispatch_uid=uid)  # type: ignore[attr-defined]
+        m2m_changed.connect(_m2m_changed, sender=field.remote_field.through, dispatch_uid=uid)
 
 
 def _row_changed(instance: models.Model, using: str | None = None, **_: Any) -> None:

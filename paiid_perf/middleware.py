@@ -1,11 +1,17 @@
-"""``PerfMiddleware``: thin sync and async shells around one shared description of a request's passage.
+"""``PerfMiddleware``: what happens to a request, in the order in which it happens.
 
-It stands right after ``AuthenticationMiddleware``.
+It stands right after ``AuthenticationMiddleware``. ``policy`` reads aloud: safelist → block list → throttle →
+cached answer → view (with its input inspected). It is a generator that does no I/O: the sync and the async shell
+below carry out what it asks for, each in its own way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -13,16 +19,115 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from paiid_perf.api import headers, store
+from paiid_perf.api.passage import Passage
+from paiid_perf.api.store import Keepsake, Lookup, Question, Reply
 from paiid_perf.conf import get_settings
+from paiid_perf.security import blocks, inspection
 from paiid_perf.telemetry import recorder
 from paiid_perf.telemetry import trace as tracing
-from paiid_perf.telemetry.recorder import UNMATCHED
 
-Answer = HttpResponseBase | Awaitable[HttpResponseBase]
+logger = logging.getLogger("paiid_perf")
+
+
+# --- what the policy asks the shells for ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Put the question to the store."""
+
+    question: Question
+    request: HttpRequest
+
+    def perform(self) -> Reply:
+        return store.ask(self.question, self.request)
+
+    async def perform_async(self) -> Reply:
+        return store.ask(self.question, self.request)
+
+
+@dataclass(frozen=True, slots=True)
+class AskAgain:
+    """Wait a little, then look for the answer again."""
+
+    seconds: float
+    lookup: Lookup
+
+    def perform(self) -> Reply:
+        time.sleep(self.seconds)
+        return store.ask_again(self.lookup)
+
+    async def perform_async(self) -> Reply:
+        await asyncio.sleep(self.seconds)
+        return store.ask_again(self.lookup)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """Leave an answer in the store."""
+
+    keepsake: Keepsake
+
+    def perform(self) -> None:
+        store.keep(self.keepsake)
+
+    async def perform_async(self) -> None:
+        store.keep(self.keepsake)
+
+
+class CallView:
+    """Call the view (and the middleware on the way to it)."""
+
+
+VIEW = CallView()
+Step = Ask | AskAgain | Keep | CallView
+Policy = Generator[Step, Any, HttpResponseBase]
+
+
+# --- the policy ------------------------------------------------------------------------------------------
+
+
+def policy(passage: Passage) -> Policy:
+    """A request's way, as steps; returns the response."""
+    safe = passage.is_safelisted()
+    if not safe and blocks.is_blocked(passage.address):
+        return passage.leave(headers.forbidden(passage.request))
+    question = passage.question(limited=not safe)
+    if question is not None:
+        yield from consult(passage, question)
+        early = passage.refusal() or passage.kept_answer()
+        if early is not None:
+            return passage.leave(early)
+    passage.prepare_view()
+    started = perf_counter()
+    response = yield VIEW
+    passage.timing.view = (perf_counter() - started) * 1000
+    response, keepsake = passage.keepsake(response)
+    if keepsake is not None:
+        yield Keep(keepsake)
+    return passage.leave(response)
+
+
+def consult(passage: Passage, question: Question) -> Generator[Step, Any, None]:
+    """Ask the store; where another request computes the answer, wait for it a bounded time."""
+    started = perf_counter()
+    passage.hear((yield Ask(question, passage.request)))
+    for seconds in passage.waits() if passage.must_wait() else ():
+        passage.hear((yield AskAgain(seconds, passage.look_up())))
+        if not passage.must_wait():
+            break
+    passage.timing.store = (perf_counter() - started) * 1000
+
+
+# --- the shells ------------------------------------------------------------------------------------------
 
 
 class PerfMiddleware:
-    """Records, limits, caches and compresses the host's answers, by what is declared and set."""
+    """Records, limits, caches and compresses the host's answers, by what is declared and set.
+
+    An error in here never reaches the host: it is logged and counted, and the request goes on without us.
+    """
 
     sync_capable = True
     async_capable = True
@@ -32,41 +137,108 @@ class PerfMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
+            # As a coroutine, or Django would hop to a thread and back for it.
+            self.process_view = self._process_view_async  # type: ignore[method-assign, assignment]
         tracing.install()
 
     def __call__(self, request: HttpRequest) -> Any:
-        if self.is_async:
-            return self._call_async(request)
         if not get_settings().ENABLED:
             return self.get_response(request)
-        started = perf_counter()
-        trace = tracing.Trace()
-        token = tracing.current.set(trace)
+        return self._call_async(request) if self.is_async else self._call(request)
+
+    def _call(self, request: HttpRequest) -> HttpResponseBase:
+        passage = steps = None
         try:
-            response = self.get_response(request)
-        finally:
-            tracing.current.reset(token)
-        self._record(request, response, trace, started)
+            passage = Passage(request, get_settings())
+            steps = policy(passage)
+            step = next(steps)
+            while not isinstance(step, CallView):
+                step = steps.send(step.perform())
+        except StopIteration as done:
+            return _response(done)
+        except Exception:
+            passage = steps = None
+            _go_on_without("before the view")
+        with seen_by(passage):
+            response: HttpResponseBase = self.get_response(request)
+        if steps is None:
+            return response
+        try:
+            step = steps.send(response)
+            while not isinstance(step, CallView):
+                step = steps.send(step.perform())
+        except StopIteration as done:
+            return _response(done)
+        except Exception:
+            _go_on_without("after the view")
         return response
 
-    async def _call_async(self, request: HttpRequest) -> Any:
-        if not get_settings().ENABLED:
-            return await self.get_response(request)
-        started = perf_counter()
-        trace = tracing.Trace()
-        token = tracing.current.set(trace)
+    async def _call_async(self, request: HttpRequest) -> HttpResponseBase:
+        passage = steps = None
         try:
-            response = await self.get_response(request)
-        finally:
-            tracing.current.reset(token)
-        self._record(request, response, trace, started)
+            passage = Passage(request, get_settings())
+            steps = policy(passage)
+            step = next(steps)
+            while not isinstance(step, CallView):
+                step = steps.send(await step.perform_async())
+        except StopIteration as done:
+            return _response(done)
+        except Exception:
+            passage = steps = None
+            _go_on_without("before the view")
+        with seen_by(passage):
+            response: HttpResponseBase = await self.get_response(request)
+        if steps is None:
+            return response
+        try:
+            step = steps.send(response)
+            while not isinstance(step, CallView):
+                step = steps.send(await step.perform_async())
+        except StopIteration as done:
+            return _response(done)
+        except Exception:
+            _go_on_without("after the view")
         return response
 
-    def _record(self, request: HttpRequest, response: Any, trace: tracing.Trace, started: float) -> None:
-        match = request.resolver_match
-        route = match.route if match else UNMATCHED
-        size = 0 if response.streaming else len(response.content)
-        ms = (perf_counter() - started) * 1000
-        recorder.request(
-            f"{request.method} {route}", response.status_code, ms, trace.queries, trace.db * 1000, size
-        )
+    def process_view(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        """Inspect the input, once it is known which view it is for (its exemptions count)."""
+        try:
+            verdict = inspection.inspect_request(request, view)
+        except Exception:
+            _go_on_without("inspecting the input")
+            return None
+        return headers.refused(request, verdict.status) if verdict.status else None
+
+    async def _process_view_async(
+        self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
+    ) -> HttpResponseBase | None:
+        return PerfMiddleware.process_view(self, request, view, args, kwargs)
+
+
+class seen_by:  # noqa: N801 - reads as a phrase
+    """The view runs in here: its queries are counted, and an exception that leaves it is recorded as a 500."""
+
+    __slots__ = ("_passage", "_token")
+
+    def __init__(self, passage: Passage | None) -> None:
+        self._passage = passage
+
+    def __enter__(self) -> None:
+        self._token = tracing.current.set(self._passage.trace if self._passage else None)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        tracing.current.reset(self._token)
+        if kind is not None and self._passage is not None:
+            self._passage.record(500, 0)
+
+
+def _response(done: StopIteration) -> HttpResponseBase:
+    response: HttpResponseBase = done.value
+    return response
+
+
+def _go_on_without(where: str) -> None:
+    logger.exception("paiid_perf failed %s; the request goes on without it.", where)
+    recorder.count("telemetry.errors", where)

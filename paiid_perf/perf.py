@@ -6,6 +6,10 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from paiid_perf import invalidation
+from paiid_perf.api.types import ResponseStrategy
+from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.monitoring.types import Recorder
 from paiid_perf.registry import registry
 
@@ -32,3 +36,11 @@ registry.register(*_load("paiid_perf.monitoring.thresholds", "THRESHOLDS"))
 
 def connect() -> None:
     """Connect the signals, once every app's declarations are known."""
+    from paiid_perf.security import signals as security_signals
+
+    security_signals.connect()
+    kinds: tuple[type[ResponseStrategy] | type[CacheStrategy], ...] = (ResponseStrategy, CacheStrategy)
+    for label in {label for kind in kinds for strategy in registry.all(kind) for label in strategy.depends_on}:
+        # A label that names no model is a system check's to report (E003), with the declaration's name.
+        with suppress(ConfigurationError):
+            invalidation.connect([label])

@@ -21,6 +21,8 @@ class EndpointClass:
     """django-ratelimit's syntax (``60/m``, ``5/10s``); None: no limit."""
     rate_key: str | Callable[..., str] = "user_or_ip"
     """``ip``, ``user``, ``user_or_ip``, ``header:X-…``, or a callable(group, request)."""
+    per_method: bool = False
+    """Count each HTTP method by itself."""
     cache: str | None = None
     """Name of a ResponseStrategy; None: answers are not cached."""
     compress: bool = True

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -145,7 +145,7 @@ def _key() -> str:
 
 # --- typed parameters ----------------------------------------------------------------------------------
 
-_PACK = {
+_PACK: dict[type, tuple[int, Callable[[Any], str]]] = {
     datetime: (1, datetime.isoformat),
     date: (2, date.isoformat),
     time: (3, time.isoformat),
@@ -153,7 +153,7 @@ _PACK = {
     Decimal: (5, str),
     UUID: (6, str),
 }
-_UNPACK = {
+_UNPACK: dict[int, Callable[[str], Any]] = {
     1: datetime.fromisoformat,
     2: date.fromisoformat,
     3: time.fromisoformat,
@@ -178,9 +178,9 @@ def _packed(sample: list[Any]) -> bytes | None:
 
 
 def _pack_one(value: Any) -> msgpack.ExtType:
-    code, write = _PACK.get(type(value), (None, None))
-    if code is None or write is None:
+    if type(value) not in _PACK:
         raise TypeError(f"a {type(value).__name__} is not carried")
+    code, write = _PACK[type(value)]
     return msgpack.ExtType(code, write(value).encode())
 
 

@@ -12,7 +12,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain, count, islice
+from itertools import count, islice
 from typing import Any
 
 from django.db import connections
@@ -132,7 +132,8 @@ def _send_to_redis(client: Redis, batch: Batch) -> None:
     pipeline = client.pipeline(transaction=False)
     for number, (minute, fields) in enumerate(_calls(batch.cells)):
         keys = [_key("minute", minute), _key("minutes"), _key("seen", batch.id, number)]
-        pipeline.eval(_ADD_LUA, len(keys), *keys, minute, MINUTE_TTL, *chain.from_iterable(fields))
+        parts: list[str | int] = [part for field in fields for part in field]
+        pipeline.eval(_ADD_LUA, len(keys), *keys, minute, MINUTE_TTL, *parts)
     pipeline.execute()
 
 

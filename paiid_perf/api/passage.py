@@ -1,0 +1,271 @@
+"""One request's way through the api's hot path, without I/O of its own.
+
+``middleware.py`` strings these steps together, asks the store in between, and calls the view.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from random import random
+from time import perf_counter
+
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
+from django.http.response import HttpResponseBase
+from django.utils.cache import get_conditional_response
+
+from paiid_perf.api import compression, headers, responses, watch
+from paiid_perf.api.client import client_address, is_in
+from paiid_perf.api.endpoints import Endpoint, Route, endpoints
+from paiid_perf.api.headers import Timing
+from paiid_perf.api.limits import Limit, limit_of
+from paiid_perf.api.responses import Asker
+from paiid_perf.api.store import FAILED_MS, PASS_MS, SILENCE, Found, Keepsake, Lookup, Question, Reply
+from paiid_perf.conf import Settings
+from paiid_perf.telemetry import recorder
+from paiid_perf.telemetry.trace import Trace
+
+#: Share of requests in which repeating queries are looked for.
+WATCH_RATE = 0.1
+#: How long one request waits for another's answer, at the most, and how long between two looks at it (seconds).
+WAIT_AT_MOST = 3.0
+WAITS = (0.004, 0.008, 0.015, 0.03, 0.05)
+
+
+class Passage:
+    """What is known of one request on its way."""
+
+    __slots__ = (
+        "_route",
+        "address",
+        "asker",
+        "cache",
+        "detail",
+        "endpoint",
+        "limit",
+        "lookup",
+        "reads",
+        "reply",
+        "request",
+        "settings",
+        "started",
+        "timing",
+        "trace",
+    )
+
+    def __init__(self, request: HttpRequest, settings: Settings) -> None:
+        self.started = perf_counter()
+        self.request = request
+        self.settings = settings
+        self.trace = new_trace(settings) if settings.RECORD else None
+        self.timing = Timing()
+        self.reply = SILENCE
+        self.endpoint: Endpoint
+        self.endpoint, self._route = endpoints.of(request)
+        self.address: str = client_address(request.META, settings.TRUSTED_PROXIES)
+        self.limit: Limit | None = None
+        self.lookup: Lookup | None = None
+        self.asker: Asker | None = None
+        self.reads: watch.Reads | None = None
+        self.cache = ""
+        self.detail = ""
+
+    # --- arriving ------------------------------------------------------------------------------------
+
+    def is_safelisted(self) -> bool:
+        """Whether the address is one that is never limited or blocked."""
+        safelist = self.settings.SAFELIST
+        return bool(safelist) and is_in(self.address, safelist)
+
+    def question(self, limited: bool) -> Question | None:
+        """What to ask the store; None where there is nothing to ask."""
+        endpoint, settings = self.endpoint, self.settings
+        if limited and endpoint.rate and endpoint.declared and settings.RATE_LIMITS:
+            self.limit = limit_of(endpoint.declared, endpoint.rate, self.request, self.address)
+        if endpoint.strategy and settings.RESPONSE_CACHE:
+            self.lookup = self._lookup()
+        if self.limit is None and self.lookup is None:
+            return None
+        return Question(self.limit, self.lookup)
+
+    def _lookup(self) -> Lookup | None:
+        strategy = self.endpoint.strategy
+        if strategy is None or not responses.is_cacheable(self.request):
+            return None
+        self.asker = responses.asker_of(self.request, strategy)
+        if self.asker is None:
+            self.cache, self.detail = "BYPASS", "fwd=bypass"
+            return None
+        reads = responses.memory.of(strategy.name, self.route.template)
+        return Lookup(responses.key_of(self.request, strategy, self.asker, reads), self.endpoint.tags)
+
+    def look_up(self) -> Lookup:
+        """What to look for now: meanwhile it may have been learned that the view reads more."""
+        assert self.lookup is not None
+        self.lookup = self._lookup() or self.lookup
+        return self.lookup
+
+    def must_wait(self) -> bool:
+        """Whether another request computes the answer."""
+        return self.reply.found is Found.WAIT
+
+    def hear(self, reply: Reply) -> None:
+        """Take the store's reply; what it said of the limit stays."""
+        self.reply = reply if reply.allowance else replace(reply, allowance=self.reply.allowance)
+
+    @property
+    def route(self) -> Route:
+        """Where the path leads."""
+        if self._route is None:
+            self._route = endpoints.route(self.request)
+        return self._route
+
+    def waits(self) -> list[float]:
+        """How long to sleep between the looks at an answer that another request computes (seconds)."""
+        rest = int((WAIT_AT_MOST - sum(WAITS)) / WAITS[-1])
+        return [*WAITS, *([WAITS[-1]] * rest)]
+
+    def refusal(self) -> HttpResponse | None:
+        """429 if the limiter says so."""
+        allowance = self.reply.allowance
+        if allowance is None or allowance.allowed or self.limit is None:
+            return None
+        recorder.count("api.limited", self.endpoint.name)
+        return headers.too_many(self.request, self.limit, allowance)
+
+    def kept_answer(self) -> HttpResponse | None:
+        """The cached answer, if the store has one to give."""
+        if self.reply.found not in (Found.FRESH, Found.STALE):
+            return None
+        answer = responses.read(self.reply.blob)
+        if answer is None:
+            return None
+        age = max(0.0, time.time() - answer.made_at)
+        self._tell("HIT" if self.reply.found is Found.FRESH else "STALE", f"hit; ttl={answer.ttl - age:.0f}")
+        return responses.give(answer, self.request, age)
+
+    def prepare_view(self) -> None:
+        """Watch what the view reads, where its answer may be kept."""
+        if self.reply.found is Found.PASS:
+            self._tell("BYPASS", "fwd=bypass")
+        elif self.lookup is not None and self.reply.found is not Found.NOTHING:
+            self._tell("MISS", "fwd=miss")
+            self.reads = watch.watch(self.request)
+
+    def _tell(self, state: str, detail: str) -> None:
+        self.cache, self.detail = state, detail
+        strategy = self.endpoint.strategy
+        if strategy is not None and self.settings.RECORD:
+            hit = state in ("HIT", "STALE")
+            recorder.count("cache.hits" if hit else "cache.misses", f"response:{strategy.name}")
+
+    # --- leaving -------------------------------------------------------------------------------------
+
+    def keepsake(self, response: HttpResponseBase) -> tuple[HttpResponseBase, Keepsake | None]:
+        """The response to send, and what to leave in the store."""
+        if self.reads is None or self.lookup is None or self.asker is None or self.endpoint.strategy is None:
+            return response, None
+        watch.unwatch(self.request)
+        names = self.reads.names | responses.vary_names(response)
+        refused = responses.refused_because(self.request, response, self.endpoint.strategy, self.asker, names)
+        if refused or not isinstance(response, HttpResponse):
+            self.detail = f'fwd=miss; detail="{refused}"'
+            return response, self._nothing(response)
+        if self.request.method != "GET":
+            return response, self._nothing(response)
+        return self._kept(response, names)
+
+    def _nothing(self, response: HttpResponseBase) -> Keepsake | None:
+        if self.lookup is None or not self.reply.lease:
+            return None
+        waits_less = response.status_code >= 500 or self.request.method != "GET"
+        ttl = FAILED_MS if waits_less else PASS_MS
+        return Keepsake(self.lookup, self.reply.lease, self.reply.born, b"", ttl)
+
+    def _kept(self, response: HttpResponse, names: set[str]) -> tuple[HttpResponseBase, Keepsake | None]:
+        strategy, asker, lookup = self.endpoint.strategy, self.asker, self.lookup
+        assert strategy is not None
+        assert asker is not None
+        assert lookup is not None
+        ttl = responses.ttl_of(response, strategy)
+        if ttl <= 0:
+            return response, self._nothing(response)
+        reads = responses.memory.learn(strategy.name, self.route.template, names)
+        key = responses.key_of(self.request, strategy, asker, reads)
+        answer, blob = responses.take(response, self.route.template, ttl, self.endpoint.compress)
+        stale_ms = int(strategy.stale_while_revalidate.total_seconds() * 1000)
+        keepsake = Keepsake(
+            lookup, self.reply.lease, self.reply.born, blob, int(ttl * 1000), stale_ms, key=key
+        )
+        self.detail = "fwd=miss; stored"
+        recorder.gauge("cache.stored_bytes", f"response:{strategy.name}", len(blob))
+        return self._from_answer(response, answer), keepsake
+
+    def _from_answer(self, response: HttpResponse, answer: responses.Answer) -> HttpResponseBase:
+        response.headers["ETag"] = answer.etag
+        if answer.packed:
+            responses.pack_in_place(response, answer, self.request)
+        changed = get_conditional_response(self.request, answer.etag, None, response)
+        assert changed is not None
+        return changed
+
+    def leave(self, response: HttpResponseBase) -> HttpResponseBase:
+        """The response with everything that it should carry, recorded."""
+        settings, timing = self.settings, self.timing
+        if settings.COMPRESS_MIN_BYTES and self.endpoint.compress and isinstance(response, HttpResponse):
+            compression.compress(
+                response, self.request.META.get("HTTP_ACCEPT_ENCODING", ""), settings.COMPRESS_MIN_BYTES
+            )
+        if self.limit is not None and self.reply.allowance is not None:
+            headers.add_limits(response, self.limit, self.reply.allowance)
+        timing.total = (perf_counter() - self.started) * 1000
+        if settings.PERFORMANCE_HEADERS != "off" and headers.may_see(self.request, settings):
+            self._show(response)
+        if self.trace is not None:
+            self.record(response.status_code, _size(response))
+        return response
+
+    def _show(self, response: HttpResponseBase) -> None:
+        if self.trace is not None:
+            self.timing.db, self.timing.queries = self.trace.db * 1000, self.trace.queries
+        headers.add_performance(response, self.request, self.timing, self.cache, f"paiid_perf; {self.detail}")
+
+    def record(self, status: int, size: int) -> None:
+        """Hand what was seen to the recorder."""
+        trace = self.trace
+        if trace is None:
+            return
+        endpoint = f"{method_of(self.request)} {self._template()}"
+        ms = (perf_counter() - self.started) * 1000
+        recorder.request(endpoint, status, ms, trace.queries, trace.db * 1000, size)
+        if trace.statements is not None:
+            recorder.count("api.watched", endpoint)
+            for line, asked, times in trace.repeated():
+                recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
+
+    def _template(self) -> str:
+        match = self.request.resolver_match
+        if match is not None:
+            return match.route or self.request.path_info
+        return self.route.template
+
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+
+
+def method_of(request: HttpRequest) -> str:
+    """The method, or ``OTHER``: what a client invents is no label."""
+    method = request.method or ""
+    return method if method in METHODS else "OTHER"
+
+
+def new_trace(settings: Settings) -> Trace:
+    """A trace that looks into its statements in the share of requests that is set."""
+    chance = random()  # noqa: S311
+    return Trace(chance < WATCH_RATE, random() < settings.QUERY_SAMPLE_RATE)  # noqa: S311
+
+
+def _size(response: HttpResponseBase) -> int:
+    if isinstance(response, HttpResponseNotModified) or response.streaming:
+        return 0
+    return len(response.content) if isinstance(response, HttpResponse) else 0

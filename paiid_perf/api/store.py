@@ -1,0 +1,324 @@
+"""What a request asks the shared store, in one round trip, and what it leaves there, in another.
+
+The question counts the request against its limit, checks the tags' versions, looks the answer up and, on a miss,
+says who computes it. In Redis it is one script call, so all of it happens at one moment. On another Django cache
+the same words are a few calls. Redis away: the way is open, nothing is cached, and the request does not wait
+again for ``REDIS_COOL_OFF``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from django.core.cache import caches
+from django.http import HttpRequest
+from redis import Redis
+
+from paiid_perf import invalidation
+from paiid_perf.api.limits import EXACT_UP_TO, LIMIT_LUA, SLICES, Allowance, Limit, fixed_window
+from paiid_perf.conf import get_settings
+from paiid_perf.stores import redis_gate
+
+logger = logging.getLogger("paiid_perf")
+
+#: Milliseconds for which the one who computes an answer keeps the others waiting, at the most.
+LEASE_MS = 10_000
+#: Milliseconds for which it is remembered that an answer may not be kept (nobody waits for it), or failed.
+PASS_MS = 10_000
+FAILED_MS = 1_000
+
+
+class Found(IntEnum):
+    """What the lookup came to."""
+
+    NOTHING = 0
+    """Nothing was asked, or the store is away."""
+    FRESH = 1
+    STALE = 2
+    """Past its TTL and within stale-while-revalidate; somebody else computes a new one."""
+    LEAD = 3
+    """A miss, and this request computes the answer (it may hold a stale one meanwhile)."""
+    WAIT = 4
+    """A miss that another request computes."""
+    PASS = 5
+    """An answer that may not be kept: compute it, and keep nobody waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """The answer looked for: its key, and the tags that it depends on by declaration."""
+
+    key: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a request asks before its view."""
+
+    limit: Limit | None
+    lookup: Lookup | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The store's reply. ``born`` is the sequence of invalidations before anything is computed."""
+
+    allowance: Allowance | None = None
+    found: Found = Found.NOTHING
+    born: int = 0
+    blob: bytes = b""
+    lease: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Keepsake:
+    """An answer to leave in the store, or (``blob`` empty) the word that there is none to keep."""
+
+    lookup: Lookup
+    lease: str
+    born: int
+    blob: bytes
+    ttl_ms: int
+    """Fresh for so long; for an empty blob, nobody waits for so long."""
+    stale_ms: int = 0
+    row_tags: tuple[str, ...] = ()
+    key: str = ""
+    """Where to leave it, if the view turned out to read more than was known when it was looked up."""
+
+
+SILENCE = Reply()
+
+
+def _with_constants(lua: str) -> str:
+    constants = {"$ROW_TTL": invalidation.ROW_TAG_TTL, "$EXACT": EXACT_UP_TO, "$SLICES": SLICES}
+    for name, value in constants.items():
+        lua = lua.replace(name, str(value))
+    return lua
+
+
+_ASK_LUA = _with_constants(
+    invalidation.VERSION_LUA
+    + LIMIT_LUA
+    + """
+local function look_up(entry_key, lease_key, lease, lease_ms, now)
+  local newest = 0
+  for i = 5, #KEYS do
+    local v = tonumber(version(KEYS[1], KEYS[i], 0))
+    if v > newest then newest = v end
+  end
+  local born = sequence(KEYS[1])
+  local entry = redis.call('HMGET', entry_key, 'b', 's', 'd', 't')
+  local stale = false
+  if entry[1] then
+    if entry[1] == 'pass' then return 5, born, '' end
+    local made = tonumber(entry[1])
+    if entry[4] then
+      for key in string.gmatch(entry[4], '[^\\n]+') do
+        local v = tonumber(version(KEYS[1], key, $ROW_TTL))
+        if v > newest then newest = v end
+      end
+      born = sequence(KEYS[1])
+    end
+    if newest <= made then
+      if now < tonumber(entry[2]) then return 1, born, entry[3] end
+      stale = entry[3]
+    end
+  end
+  if redis.call('SET', lease_key, lease, 'NX', 'PX', lease_ms) then return 3, born, stale or '' end
+  if stale then return 2, born, stale end
+  return 4, born, ''
+end
+
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+local limit = tonumber(ARGV[1])
+local allowed, remaining, reset = 1, 0, 0
+if limit >= 0 then
+  if limit > $EXACT then
+    allowed, remaining, reset = ring(KEYS[2], limit, tonumber(ARGV[2]), now, $SLICES)
+  else
+    allowed, remaining, reset = exact(KEYS[2], limit, tonumber(ARGV[2]), now)
+  end
+end
+if allowed == 0 or ARGV[3] == '0' then return {allowed, remaining, reset, 0, '0', ''} end
+local found, born, blob = look_up(KEYS[3], KEYS[4], ARGV[4], ARGV[5], now)
+return {allowed, remaining, reset, found, born, blob}
+"""
+)
+
+_KEEP_LUA = (
+    invalidation.VERSION_LUA
+    + """
+local holder = redis.call('GET', KEYS[3])
+local leads = holder == ARGV[1]
+if leads then redis.call('DEL', KEYS[3]) end
+local kept = redis.call('HGET', KEYS[2], 'b')
+if ARGV[3] == '' then
+  -- Only who was asked to compute may say that there is nothing to keep.
+  if leads then
+    redis.call('DEL', KEYS[2])
+    redis.call('HSET', KEYS[2], 'b', 'pass')
+    redis.call('PEXPIRE', KEYS[2], ARGV[4])
+  end
+  return 0
+end
+local born = tonumber(ARGV[2])
+if kept and kept ~= 'pass' and tonumber(kept) > born then return 0 end
+-- A row's tag that nobody has read yet starts at this answer, unless anything has changed since it was begun.
+local moved = sequence(KEYS[1]) ~= ARGV[2]
+for i = 4, #KEYS do
+  if moved then
+    version(KEYS[1], KEYS[i], tonumber(ARGV[6]))
+  else
+    redis.call('SET', KEYS[i], ARGV[2], 'NX', 'EX', ARGV[6])
+  end
+end
+local t = redis.call('TIME')
+local fresh_until = t[1] * 1000000 + t[2] + tonumber(ARGV[4]) * 1000
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], 'b', ARGV[2], 's', string.format('%.0f', fresh_until), 'd', ARGV[3])
+if #KEYS > 3 then redis.call('HSET', KEYS[2], 't', table.concat(KEYS, '\\n', 4)) end
+redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[4]) + tonumber(ARGV[5]))
+return 1
+"""
+)
+
+
+def ask(question: Question, request: HttpRequest) -> Reply:
+    """One round trip to Redis; a few calls on another cache. SILENCE when it does not answer."""
+    if question.lookup and _must_not_look(question.lookup.tags):
+        question = Question(question.limit, None)
+    if redis_gate.is_redis():
+        return redis_gate.call(lambda client: _ask_redis(client, question), SILENCE)
+    try:
+        return _ask_django(question, request)
+    except Exception:
+        logger.exception("The cache does not answer; the request goes on without it.")
+        return SILENCE
+
+
+def ask_again(lookup: Lookup) -> Reply:
+    """Look again for an answer that another request computes, without counting anything."""
+    again = Question(None, lookup)
+    if redis_gate.is_redis():
+        return redis_gate.call(lambda client: _ask_redis(client, again), SILENCE)
+    return Reply(None, *_look_up_django(lookup))
+
+
+def keep(keepsake: Keepsake) -> None:
+    """Leave an answer in the store, and let go of the lease. What cannot be left is not: others will compute it."""
+    if redis_gate.is_redis():
+        redis_gate.call(lambda client: _keep_in_redis(client, keepsake), None)
+    else:
+        _keep_in_django(keepsake)
+
+
+def _must_not_look(tags: tuple[str, ...]) -> bool:
+    # An invalidation that the store has not taken yet, or a change that is not committed yet.
+    return invalidation.has_pending(tags) or invalidation.touched(tags)
+
+
+_process = os.urandom(6).hex()
+_numbers = itertools.count()
+
+
+def new_lease() -> str:
+    """A name for one request's lease that no other has."""
+    return f"{_process}{os.getpid()}.{next(_numbers)}"
+
+
+def _lease_key(lookup: Lookup) -> str:
+    return f"{lookup.key}:lease"
+
+
+# --- Redis -----------------------------------------------------------------------------------------------
+
+
+def question_command(question: Question, lease: str) -> tuple[list[str], list[Any]]:
+    """The keys and arguments of the script that asks."""
+    limit, lookup = question.limit, question.lookup
+    keys = [invalidation.sequence_key(), limit.key if limit else "", "", ""]
+    if lookup:
+        keys[2:] = [lookup.key, _lease_key(lookup), *map(invalidation.tag_key, lookup.tags)]
+    args: list[Any] = [-1, 0] if limit is None else [limit.rate.limit, limit.rate.seconds * 1_000_000]
+    return keys, [*args, 1 if lookup else 0, lease, LEASE_MS]
+
+
+def read_reply(raw: Sequence[Any], question: Question, lease: str) -> Reply:
+    """What the script that asks returned, as a Reply."""
+    allowed, remaining, reset, found, born, blob = raw
+    allowance = Allowance(allowed == 1, remaining, reset / 1e6) if question.limit else None
+    return Reply(allowance, Found(found), int(born), blob, lease)
+
+
+def _ask_redis(client: Redis, question: Question) -> Reply:
+    lease = new_lease() if question.lookup else ""
+    keys, args = question_command(question, lease)
+    return read_reply(invalidation.run_script(client, _ASK_LUA, keys, args), question, lease)
+
+
+def _keep_in_redis(client: Redis, keepsake: Keepsake) -> None:
+    lookup = keepsake.lookup
+    rows = [invalidation.tag_key(tag) for tag in keepsake.row_tags]
+    keys = [invalidation.sequence_key(), keepsake.key or lookup.key, _lease_key(lookup), *rows]
+    args = [keepsake.lease, keepsake.born, keepsake.blob, keepsake.ttl_ms, keepsake.stale_ms]
+    invalidation.run_script(client, _KEEP_LUA, keys, [*args, invalidation.ROW_TAG_TTL])
+
+
+# --- another Django cache ----------------------------------------------------------------------------------
+
+
+def _ask_django(question: Question, request: HttpRequest) -> Reply:
+    allowance = fixed_window(question.limit, request) if question.limit else None
+    if question.lookup is None or (allowance and not allowance.allowed):
+        return Reply(allowance)
+    return Reply(allowance, *_look_up_django(question.lookup))
+
+
+def _look_up_django(lookup: Lookup) -> tuple[Found, int, bytes, str]:
+    cache = caches[get_settings().CACHE]
+    newest = _newest(lookup.tags)
+    entry = cache.get(lookup.key)
+    stale = b""
+    if entry is not None:
+        made, fresh_until, blob, row_tags = entry
+        if made < 0:
+            return Found.PASS, 0, b"", ""
+        if max(newest, _newest(row_tags)) <= made:
+            if time.time() < fresh_until:
+                return Found.FRESH, 0, blob, ""
+            stale = blob
+    born = invalidation.current_sequence(cache)
+    lease = new_lease()
+    if cache.add(_lease_key(lookup), lease, LEASE_MS / 1000):
+        return Found.LEAD, born, stale, lease
+    return (Found.STALE if stale else Found.WAIT), born, stale, ""
+
+
+def _newest(tags: tuple[str, ...]) -> float:
+    found = invalidation.versions(tags)
+    return math.inf if any(version < 0 for version in found) else max(found, default=0)
+
+
+def _keep_in_django(keepsake: Keepsake) -> None:
+    cache = caches[get_settings().CACHE]
+    lookup = keepsake.lookup
+    leads = bool(keepsake.lease) and cache.get(_lease_key(lookup)) == keepsake.lease
+    if not keepsake.blob:
+        if leads:
+            cache.set(lookup.key, (-1, 0, b"", ()), keepsake.ttl_ms / 1000)
+    else:
+        invalidation.versions(keepsake.row_tags)
+        entry = (keepsake.born, time.time() + keepsake.ttl_ms / 1000, keepsake.blob, keepsake.row_tags)
+        cache.set(keepsake.key or lookup.key, entry, (keepsake.ttl_ms + keepsake.stale_ms) / 1000)
+    if leads:
+        cache.delete(_lease_key(lookup))
