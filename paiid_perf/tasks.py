@@ -1,8 +1,131 @@
-"""Celery tasks and the beat schedule; each is a thin call."""
+"""Celery tasks and the beat schedule; each is a thin call.
 
+Settings import ``beat_schedule`` from here before the apps are loaded, so models are imported inside.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
 from typing import Any
 
+from celery import shared_task
+from celery.schedules import crontab
 
-def beat_schedule() -> dict[str, Any]:
-    """What beat runs, for ``CELERY_BEAT_SCHEDULE``."""
-    return {}
+
+def beat_schedule() -> dict[str, dict[str, Any]]:
+    """What beat runs, for ``CELERY_BEAT_SCHEDULE``: a full run each night, a quick one each hour, the rest often.
+
+    ``expires`` keeps a worker that was away from doing the same thing many times over.
+    """
+    return {
+        f"paiid_perf.{name}": {
+            "task": f"paiid_perf.{name}",
+            "schedule": schedule,
+            "options": {"expires": expires},
+        }
+        for name, schedule, expires in SCHEDULE
+    }
+
+
+SCHEDULE: tuple[tuple[str, Any, int], ...] = (
+    ("collect", timedelta(minutes=1), 55),
+    ("settle", timedelta(minutes=5), 240),
+    ("warm", timedelta(minutes=1), 55),
+    ("refresh", timedelta(minutes=1), 55),
+    ("roll_up", timedelta(minutes=10), 540),
+    ("prune", crontab(minute="17"), 1800),
+    ("run_quick", crontab(minute="7"), 1800),
+    ("run_full", crontab(minute="37", hour="3"), 3600),
+)
+
+
+@shared_task(name="paiid_perf.run")
+def run(run_id: int) -> None:
+    """Execute a queued run."""
+    from paiid_perf.models import OptimizationRun
+    from paiid_perf.optimization import runner
+
+    if OptimizationRun.objects.filter(pk=run_id, status=OptimizationRun.Status.QUEUED).exists():
+        runner.execute(run_id)
+
+
+@shared_task(name="paiid_perf.apply")
+def apply(recommendation_id: int, user_id: int | None = None) -> None:
+    """Apply one change at a person's word."""
+    from django.contrib.auth import get_user_model
+
+    from paiid_perf.models import Recommendation
+    from paiid_perf.optimization import ledger
+
+    user = get_user_model().objects.filter(pk=user_id).first()
+    ledger.apply(Recommendation.objects.get(pk=recommendation_id), user)
+
+
+@shared_task(name="paiid_perf.run_full")
+def run_full() -> None:
+    """The nightly run."""
+    _run("full")
+
+
+@shared_task(name="paiid_perf.run_quick")
+def run_quick() -> None:
+    """The hourly run."""
+    _run("quick")
+
+
+def _run(kind: str) -> None:
+    from paiid_perf.exceptions import ActionRefused, AlreadyRunning
+    from paiid_perf.optimization import runner
+
+    try:
+        runner.execute(runner.request(kind, "beat").pk)
+    except (AlreadyRunning, ActionRefused) as reason:
+        runner.logger.info("no scheduled %s run: %s", kind, reason)
+
+
+@shared_task(name="paiid_perf.collect")
+def collect() -> None:
+    """Gather metrics and judge the alerts."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.collect()
+
+
+@shared_task(name="paiid_perf.roll_up")
+def roll_up() -> None:
+    """Merge minutes into hours and hours into days."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.roll_up()
+
+
+@shared_task(name="paiid_perf.prune")
+def prune() -> None:
+    """Delete what is past its retention."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.prune()
+
+
+@shared_task(name="paiid_perf.warm")
+def warm() -> None:
+    """Warm what the declared warmers say and is due."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.warm()
+
+
+@shared_task(name="paiid_perf.refresh")
+def refresh() -> None:
+    """Refresh the materialized views that are due and whose sources changed."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.refresh()
+
+
+@shared_task(name="paiid_perf.settle")
+def settle() -> None:
+    """Judge the changes whose window is over."""
+    from paiid_perf.optimization import ledger
+
+    ledger.settle_due()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal
+
+Severity = Literal["info", "warning", "critical"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class AlertThreshold:
     above: float | None = None
     below: float | None = None
     for_: timedelta = timedelta(minutes=5)
-    severity: Literal["info", "warning", "critical"] = "warning"
+    severity: Severity = "warning"
     clear: float | None = None
     """Where an open alert resolves (hysteresis); None: at the threshold."""
     unit: str = ""
@@ -33,3 +35,40 @@ class Recorder:
     name: str
     read: Callable[[], Iterable[tuple[str, float]]]
     unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A series in one bucket of time; several subjects may be merged in it."""
+
+    at: datetime
+    count: int
+    total: float
+    buckets: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def mean(self) -> float | None:
+        """total ÷ count; None where nothing was seen."""
+        return self.total / self.count if self.count else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A metric's value at one minute."""
+
+    at: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """An alert rule as the pure rules see it."""
+
+    comparison: Literal["above", "below"]
+    threshold: float
+    clear: float
+    lasting: timedelta
+    unit: str = ""
+
+
+Decision = Literal["open", "keep", "resolve", "none", "no data"]

@@ -1,0 +1,1 @@
+"""What monitoring reads: the system, and the roll-ups."""

@@ -1,0 +1,158 @@
+"""CPU, memory, disk and network of this host, within the limits of its container (cgroup v2)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+#: How long the first reading of a process watches the CPU; later ones look back to the one before.
+FIRST_LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may use; None where it is not limited."""
+
+    cpus: float | None
+    memory_bytes: int | None
+    memory_used: int | None
+
+
+def read_limits(root: Path = CGROUP_ROOT, own: Path | None = None) -> Limits:
+    """The limits of this process' cgroup (v2). No limit where the files are not there."""
+    directory = own or _own_cgroup(root)
+    memory, used = _number(directory / "memory.max"), _number(directory / "memory.current")
+    return Limits(_cpu_quota(directory / "cpu.max"), memory, used if memory else None)
+
+
+def _own_cgroup(root: Path) -> Path:
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return root
+    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
+    directory = root / own.lstrip("/")
+    return directory if (directory / "cgroup.controllers").exists() else root
+
+
+def _cpu_quota(path: Path) -> float | None:
+    try:
+        quota, period = path.read_text().split()
+        return None if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class Cpu:
+    """Share of the CPUs that this host (or container) may use which was in use since the last reading."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def percent(self, limits: Limits) -> float:
+        """0–100. A container of two CPUs on a host of 64 is at 100 when it uses two."""
+        if self._last is None:
+            self._last = self._reading(limits)
+            time.sleep(FIRST_LOOK_SECONDS)
+        (at, used), now = self._last, self._reading(limits)
+        self._last = now
+        elapsed = (now[0] - at) * (limits.cpus or psutil.cpu_count() or 1)
+        return min(100.0, max(0.0, 100 * (now[1] - used) / elapsed)) if elapsed > 0 else 0.0
+
+    def _reading(self, limits: Limits) -> tuple[float, float]:
+        used = _cgroup_cpu_seconds() if limits.cpus else None
+        if used is None:
+            times = psutil.cpu_times()
+            used = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+        return time.monotonic(), used
+
+
+def _cgroup_cpu_seconds() -> float | None:
+    try:
+        lines = (_own_cgroup(CGROUP_ROOT) / "cpu.stat").read_text().splitlines()
+    except OSError:
+        return None
+    usage = dict(line.split() for line in lines).get("usage_usec")
+    return int(usage) / 1e6 if usage else None
+
+
+_cpu = Cpu()
+
+
+def cpu_percent() -> Iterable[tuple[str, float]]:
+    """Per cent of the CPUs this host may use."""
+    return [(socket.gethostname(), _cpu.percent(read_limits()))]
+
+
+def memory_percent() -> Iterable[tuple[str, float]]:
+    """Per cent of the memory this host may use."""
+    limits = read_limits()
+    if limits.memory_bytes and limits.memory_used is not None:
+        percent = 100 * limits.memory_used / limits.memory_bytes
+    else:
+        percent = psutil.virtual_memory().percent
+    return [(socket.gethostname(), percent)]
+
+
+def disk_percent() -> Iterable[tuple[str, float]]:
+    """Per cent of the file system that the process runs in."""
+    return [(socket.gethostname(), psutil.disk_usage(str(Path.cwd())).percent)]
+
+
+def swap_percent() -> Iterable[tuple[str, float]]:
+    """Per cent of the swap space in use; nothing where there is none."""
+    swap = psutil.swap_memory()
+    return [(socket.gethostname(), swap.percent)] if swap.total else []
+
+
+def load1() -> Iterable[tuple[str, float]]:
+    """The load average of one minute, per CPU."""
+    return [(socket.gethostname(), os.getloadavg()[0] / (psutil.cpu_count() or 1))]
+
+
+class Rate:
+    """Turns a counter into its growth a second between two readings."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, float] | None = None
+
+    def of(self, value: float) -> float | None:
+        """Growth a second since the last reading; None at the first, or after the counter was reset."""
+        now, last = time.monotonic(), self._last
+        self._last = (now, value)
+        if last is None or value < last[1] or now <= last[0]:
+            return None
+        return (value - last[1]) / (now - last[0])
+
+
+_network, _disk = Rate(), Rate()
+
+
+def network_bytes() -> Iterable[tuple[str, float]]:
+    """Bytes a second over all interfaces, both ways."""
+    counters = psutil.net_io_counters()
+    return _one(_network.of(counters.bytes_sent + counters.bytes_recv) if counters else None)
+
+
+def disk_bytes() -> Iterable[tuple[str, float]]:
+    """Bytes a second read and written; nothing where the kernel does not say."""
+    counters = psutil.disk_io_counters()
+    return _one(_disk.of(counters.read_bytes + counters.write_bytes) if counters else None)
+
+
+def _one(value: float | None) -> list[tuple[str, float]]:
+    return [] if value is None else [(socket.gethostname(), value)]

@@ -1,0 +1,45 @@
+"""What goes on between runs: beat calls these. Each may be repeated, and does its part within a budget."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from paiid_perf.cache import warming
+from paiid_perf.conf import get_settings
+from paiid_perf.database import views
+from paiid_perf.monitoring import actions as monitoring
+from paiid_perf.security import actions as security
+
+
+def collect() -> None:
+    """Read the gauges, store what was recorded, write security events, judge the alerts."""
+    now = timezone.now()
+    monitoring.collect(now)
+    security.flush_events()
+    monitoring.evaluate(now, get_settings())
+
+
+def roll_up() -> None:
+    """Minutes into hours, hours into days."""
+    monitoring.roll_up(timezone.now())
+
+
+def prune() -> None:
+    """Delete metrics and security events past their retention."""
+    now, settings = timezone.now(), get_settings()
+    monitoring.prune(now, settings)
+    security.prune(settings, now)
+
+
+def warm() -> None:
+    """Compute what the due warmers name and nobody has cached. Only with the value cache on."""
+    settings = get_settings()
+    if settings.ENABLED and settings.VALUE_CACHE:
+        warming.warm_due(settings.CACHE_WARM_BUDGET)
+
+
+def refresh() -> None:
+    """Refresh the declared materialized views that are due and whose sources changed, where policy allows."""
+    settings = get_settings()
+    if settings.ENABLED and not settings.KILL_SWITCH:
+        views.refresh_due(settings, timezone.now())
