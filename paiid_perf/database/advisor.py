@@ -1,0 +1,479 @@
+"""The index advisor: workload and catalogue → candidates → what-if costs → a set that pays → proposals.
+
+It only reads, and works where none of our tables was ever migrated.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from paiid_perf.conf import Settings
+from paiid_perf.contracts import Proposal
+from paiid_perf.database.facts import catalog as catalog_facts
+from paiid_perf.database.facts import models as model_facts
+from paiid_perf.database.facts import workload as workload_facts
+from paiid_perf.database.index_changes import payload_query
+from paiid_perf.database.index_types import (
+    Advice,
+    Candidate,
+    Catalog,
+    IndexSpec,
+    ModelFact,
+    Pick,
+    Query,
+    Refused,
+    Statement,
+    Table,
+    TableKey,
+    Workload,
+)
+from paiid_perf.database.rules.indexes import candidates as candidate_rules
+from paiid_perf.database.rules.indexes import drops, names, render, size, writes
+from paiid_perf.database.rules.indexes.parse import Unparsable, parse
+from paiid_perf.database.rules.indexes.bind import stable_bindings
+from paiid_perf.database.rules.indexes.select import Item, Problem, Selection, select
+from paiid_perf.database.rules.indexes.sources import EstimatedCosts
+from paiid_perf.database.session import Session, connect
+from paiid_perf.database.types import IndexCandidate
+from paiid_perf.registry import registry
+
+AREA = "database"
+#: Candidates of one statement that go into the selection, cheapest plans first.
+PER_STATEMENT = 8
+#: Statements whose replay a change is judged by, and neighbours watched for regressions.
+AFFECTED = 8
+WATCHED = 4
+#: Refusals that are told; the rest repeat them.
+REFUSALS = 100
+_NO_STATISTICS = (
+    "pg_stat_statements is not available: add it to shared_preload_libraries, restart, and "
+    "CREATE EXTENSION pg_stat_statements"
+)
+
+Pair = tuple[Statement, Query]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at the database found."""
+
+    catalog: Catalog
+    workload: Workload
+    pairs: Sequence[Pair]
+    unread: int
+    declared: Mapping[IndexCandidate, IndexSpec | str]
+    models: Mapping[TableKey, ModelFact]
+
+
+def advise(
+    settings: Settings,
+    *,
+    now: datetime,
+    alias: str = "default",
+    storage_budget_mb: float | None = None,
+    max_width: int | None = None,
+    time_limit: float | None = None,
+    candidates: Sequence[IndexCandidate] | None = None,
+    statements: Iterable[Statement] | None = None,
+) -> Advice:
+    """Indexes to create and to drop for what the database really runs, and the candidates refused with reasons.
+
+    ``statements`` takes the place of pg_stat_statements (a file of SQL, say). ``time_limit`` is in seconds; past it
+    the best set so far is returned.
+
+    Raises:
+        psycopg.Error: the server does not answer, or not in time.
+    """
+    clock = time.monotonic
+    began = clock()
+    limit = time_limit if time_limit is not None else settings.PHASE_TIMEOUT.total_seconds() / 3
+    late = _deadline(clock, began + 0.95 * limit)
+    declared = tuple(candidates) if candidates is not None else registry.all(IndexCandidate)
+    with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
+        look = _look(session, declared, statements)
+    if look is None:
+        return Advice(notes=(_NO_STATISTICS,), seconds=clock() - began)
+    return replace(
+        _judged(look, settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late),
+        seconds=clock() - began,
+    )
+
+
+def _deadline(clock: Callable[[], float], at: float) -> Callable[[], bool]:
+    return lambda: clock() >= at
+
+
+# --- look --------------------------------------------------------------------------------------------------
+
+
+def _look(
+    session: Session, declared: Sequence[IndexCandidate], statements: Iterable[Statement] | None
+) -> _Look | None:
+    samples = workload_facts.sampled()
+    if statements is None:
+        workload = workload_facts.read(session, samples)
+    else:
+        workload = workload_facts.workload_of(statements, samples, source="file")
+    if workload is None:
+        return None
+    texts = [s.text for s in workload.statements]
+    catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
+    pairs, unread = _parsed(workload, catalog)
+    return _Look(
+        catalog, workload, pairs, unread, model_facts.declared(declared, catalog), model_facts.owners(catalog)
+    )
+
+
+def _parsed(workload: Workload, catalog: Catalog) -> tuple[list[Pair], int]:
+    """The statements that read or write a table here, parsed; and how many could not be read."""
+    pairs: list[Pair] = []
+    unread = 0
+    for statement in workload.statements:
+        try:
+            query = parse(statement.text, catalog, stable_bindings(statement))
+        except Unparsable:
+            unread += 1
+            continue
+        if query.tables or query.write:
+            pairs.append((statement, query))
+    return pairs, unread
+
+
+# --- judge -------------------------------------------------------------------------------------------------
+
+
+def _judged(
+    look: _Look,
+    settings: Settings,
+    alias: str,
+    now: datetime,
+    budget_mb: float | None,
+    width: int,
+    late: Callable[[], bool],
+) -> Advice:
+    catalog = look.catalog
+    source = EstimatedCosts(look.pairs, catalog)
+    changes = writes.table_writes(look.pairs, catalog)
+    pool, refused = _pool(look, source, width, late)
+    items = [_item(c, catalog, changes) for c in pool]
+    budget = _budget(budget_mb, settings, catalog)
+    reading = [(s, q) for s, q in look.pairs if q.blocks]
+    problem = Problem(
+        [s for s, _ in reading],
+        {s.queryid: q.tables for s, q in reading},
+        source,
+        items,
+        budget,
+        settings.MIN_GAIN,
+        late,
+    )
+    chosen = select(problem)
+    proposals = [_create(p, look, alias, changes) for p in chosen.picks]
+    proposals += _drops(look, source, chosen, alias, now)
+    return Advice(
+        tuple(proposals),
+        tuple(_refusals(refused, chosen)),
+        _summary(look, problem),
+        source.name,
+        (*look.workload.notes, *_notes(look)),
+        out_of_time=chosen.out_of_time,
+    )
+
+
+def _budget(budget_mb: float | None, settings: Settings, catalog: Catalog) -> int:
+    """Bytes that new indexes may take: as told, else a tenth of the database, but 256 MB is never too much."""
+    megabytes = budget_mb if budget_mb is not None else settings.INDEX_STORAGE_BUDGET_MB
+    return int(megabytes * 2**20) if megabytes else max(catalog.database_bytes // 10, 256 * 2**20)
+
+
+def _pool(
+    look: _Look, source: EstimatedCosts, width: int, late: Callable[[], bool]
+) -> tuple[list[Candidate], list[Refused]]:
+    """Candidates worth selecting from: each statement's best few, and the declared ones."""
+    found: dict[IndexSpec, Candidate] = {}
+    refused: dict[str, Refused] = {}
+    for candidate, spec in look.declared.items():
+        why = spec if isinstance(spec, str) else _out_of_hand(spec, look.catalog, width)
+        if why:
+            refused[candidate.name] = Refused(candidate.name, why, "declared")
+        elif isinstance(spec, IndexSpec):
+            found[spec] = Candidate(spec, "declared", candidate.name)
+    for table in look.catalog.tables.values():
+        why = candidate_rules.why_not_table(table)
+        if why and any(table.key in q.tables for _, q in look.pairs):
+            refused.setdefault(table.key, Refused(table.key, why))
+    for statement, query in look.pairs:
+        if late():
+            break
+        for spec in _best(statement, query, look.catalog, source, width, refused):
+            found.setdefault(spec, Candidate(spec, "workload"))
+    return [found[s] for s in sorted(found, key=repr)], list(refused.values())
+
+
+def _best(
+    statement: Statement,
+    query: Query,
+    catalog: Catalog,
+    source: EstimatedCosts,
+    width: int,
+    refused: dict[str, Refused],
+) -> list[IndexSpec]:
+    """A statement's candidates that make it cheaper, the best PER_STATEMENT and the best with it in place."""
+    before = source.cost(statement.queryid, frozenset())
+    costs: dict[IndexSpec, float] = {}
+    for spec in dict.fromkeys(candidate_rules.candidates(query, catalog, width)):
+        why = _out_of_hand(spec, catalog, width)
+        if why:
+            refused.setdefault(names.describe(spec), Refused(names.describe(spec), why))
+            continue
+        costs[spec] = source.cost(statement.queryid, frozenset({spec}))
+    useful = sorted((s for s, c in costs.items() if c < 0.98 * before), key=lambda s: (costs[s], repr(s)))
+    return [*useful[:PER_STATEMENT], *_together(statement, costs, useful, source)]
+
+
+def _together(
+    statement: Statement,
+    costs: Mapping[IndexSpec, float],
+    useful: Sequence[IndexSpec],
+    source: EstimatedCosts,
+) -> list[IndexSpec]:
+    """What helps only beside other candidates (both sides of a join, both branches of an OR): all at once, and the
+    ones whose absence is felt."""
+    others = [s for s in costs if s not in useful[:PER_STATEMENT]]
+    if not others or len(costs) > 40:
+        return []
+    everything = frozenset(costs)
+    best = source.cost(statement.queryid, everything)
+    if best >= 0.98 * min([source.cost(statement.queryid, frozenset()), *costs.values()]):
+        return []
+    return [
+        s for s in sorted(others, key=repr) if source.cost(statement.queryid, everything - {s}) > 1.01 * best
+    ]
+
+
+def _out_of_hand(spec: IndexSpec, catalog: Catalog, width: int) -> str:
+    """Why a candidate is refused before any cost is reckoned; empty where it is not."""
+    table = catalog.tables[spec.table]
+    why = candidate_rules.why_not_table(table)
+    if why:
+        return why
+    if len(spec.keys) > width:
+        return f"it has {len(spec.keys)} columns; {width} are allowed"
+    if candidate_rules.permutes_primary_key(spec, table):
+        return "it is the primary key in another order"
+    server = next((i for i in table.indexes if i.valid and candidate_rules.prefix_of(spec, i.spec)), None)
+    return f"{server.name} serves it already" if server else ""
+
+
+def _item(candidate: Candidate, catalog: Catalog, changes: Mapping[TableKey, writes.TableWrites]) -> Item:
+    spec = candidate.spec
+    table = catalog.tables[spec.table]
+    counts = changes.get(spec.table, writes.TableWrites())
+    return Item(
+        candidate, size.index_bytes(spec, table), writes.write_ms(spec, table, counts, catalog.version)
+    )
+
+
+def _refusals(early: Sequence[Refused], chosen: Selection) -> list[Refused]:
+    late = [
+        Refused(i.candidate.label or names.describe(i.spec), why, i.candidate.source)
+        for i, why in chosen.refused
+    ]
+    ordered = sorted((*early, *late), key=lambda r: (r.source != "declared", r.candidate))
+    return ordered[:REFUSALS]
+
+
+def _summary(look: _Look, problem: Problem) -> dict[str, Any]:
+    workload = look.workload
+    return {
+        "source": workload.source,
+        "since": workload.since.isoformat() if workload.since else None,
+        "statements": len(workload.statements),
+        "judged": len(problem.statements),
+        "unread": look.unread,
+        "calls": sum(s.calls for s in workload.statements),
+        "total_ms": round(sum(s.total_ms for s in workload.statements), 3),
+        "left_out": dict(workload.left_out),
+        "candidates": len(problem.items),
+        "budget_bytes": problem.budget,
+    }
+
+
+def _notes(look: _Look) -> list[str]:
+    notes = []
+    stale = sorted(
+        t.key for t in look.catalog.tables.values() if not t.analyzed and t.rows >= candidate_rules.ROW_FLOOR
+    )
+    if stale:
+        notes.append(f"never analyzed, so guessed at: {', '.join(stale[:10])} (run ANALYZE)")
+    if look.unread:
+        notes.append(f"{look.unread} statements could not be read as SQL and are not in this advice")
+    patterns = any(
+        p.op in {"like", "ilike"}
+        for _, q in look.pairs
+        for b in q.blocks
+        for r in b.relations
+        for p in r.predicates
+    )
+    if patterns and "pg_trgm" not in look.catalog.extensions:
+        how = "CREATE EXTENSION pg_trgm" if "pg_trgm" in look.catalog.available else "install pg_trgm"
+        notes.append(f"LIKE '%…%' is in the workload; {how}, and the advisor can index it")
+    return notes
+
+
+# --- propose -----------------------------------------------------------------------------------------------
+
+
+def _create(pick: Pick, look: _Look, alias: str, changes: Mapping[TableKey, writes.TableWrites]) -> Proposal:
+    spec, table = pick.candidate.spec, look.catalog.tables[pick.candidate.spec.table]
+    name = names.index_name(spec)
+    model = look.models.get(spec.table)
+    affected = sum(e.calls * e.mean_ms for e in pick.effects)
+    sql = names.create_sql(spec, name, concurrently=table.kind != "partitioned")
+    return Proposal(
+        area=AREA,
+        kind="index_create",
+        key=names.describe(spec),
+        title=f"Index {names.describe(spec)}",
+        why=_why(pick, affected),
+        evidence=_evidence(pick, spec, name, table, model),
+        expected_gain=min(0.999, pick.saved_ms / affected) if affected else None,
+        cost=_cost(pick),
+        risk="low" if table.owned else "medium",
+        how=sql,
+        undo=names.drop_sql(table.schema, name, concurrently=table.kind != "partitioned"),
+        migration=render.migration(spec, name, model) if model else "",
+        payload={
+            "alias": alias,
+            "schema": table.schema,
+            "table": table.name,
+            "name": name,
+            "body": names.body_sql(spec),
+            "analyze": any(not k.is_column for k in spec.keys),
+            "partitions": [p.partition(".")[2] for p in table.partitions],
+            "queries": [
+                payload_query(e.queryid, e.text, e.calls, e.mean_ms, _rows(look, e.queryid))
+                for e in pick.effects[:AFFECTED]
+            ],
+            "watched": _neighbours(look, spec.table, {e.queryid for e in pick.effects}),
+        },
+    )
+
+
+def _why(pick: Pick, affected: float) -> str:
+    top = pick.effects[0]
+    share = pick.saved_ms / affected if affected else 0.0
+    text = " ".join(top.text.split())
+    others = f" and {len(pick.effects) - 1} more" if len(pick.effects) > 1 else ""
+    return (
+        f"{len(pick.effects)} statements spend {affected:,.0f} ms; with it about {share:.0%} less (estimated). "
+        f"Most of it: “{text[:160]}” ({top.calls:,.0f} calls, {top.mean_ms:.2f} ms each){others}."
+    )
+
+
+def _cost(pick: Pick) -> str:
+    text = f"about {pick.bytes / 2**20:.1f} MB"
+    return f"{text}, {pick.write_ms:.0f} ms more of writes in the same time" if pick.write_ms >= 0.5 else text
+
+
+def _evidence(
+    pick: Pick, spec: IndexSpec, name: str, table: Table, model: ModelFact | None
+) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "table": table.key,
+        "rows": table.rows,
+        "size_bytes": pick.bytes,
+        "saved_ms": round(pick.saved_ms, 3),
+        "write_ms": round(pick.write_ms, 3),
+        "costs": "estimated",
+        "source": pick.candidate.source,
+        "queries": [
+            {
+                "queryid": e.queryid,
+                "query": e.text[:500],
+                "calls": e.calls,
+                "mean_ms": round(e.mean_ms, 3),
+                "cost_before": round(e.cost_before, 1),
+                "cost_after": round(e.cost_after, 1),
+            }
+            for e in pick.effects[:20]
+        ],
+    }
+    if model is not None and model.app_label:
+        facts |= {"app": model.app_label, "model": model.name, "latest_migration": model.latest_migration}
+        facts["django_index"] = render.model_index(spec, name, model) or ""
+    return facts
+
+
+def _rows(look: _Look, queryid: str) -> float:
+    return next((s.rows_per_call * s.calls for s, _ in look.pairs if s.queryid == queryid), 0.0)
+
+
+def _neighbours(look: _Look, table: TableKey, affected: set[str]) -> list[dict[str, Any]]:
+    """The heaviest other statements on the table: what must not get slower."""
+    others = [s for s, q in look.pairs if table in q.tables and s.queryid not in affected and q.write is None]
+    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:WATCHED]]
+
+
+# --- drops -------------------------------------------------------------------------------------------------
+
+
+def _drops(
+    look: _Look, source: EstimatedCosts, chosen: Selection, alias: str, now: datetime
+) -> list[Proposal]:
+    coming = {p.candidate.spec: names.index_name(p.candidate.spec) for p in chosen.picks}
+    found: list[Proposal] = []
+    for table in look.catalog.tables.values():
+        for drop in (*drops.redundant(table, coming), *drops.unused(table, look.catalog, now)):
+            if _harmless(drop, look, source, frozenset(coming)):
+                found.append(_drop(drop, look, alias))
+    return found
+
+
+def _harmless(drop: drops.Drop, look: _Look, source: EstimatedCosts, added: frozenset[IndexSpec]) -> bool:
+    """No statement gets more than a twentieth dearer without it."""
+    gone = frozenset({drop.index.spec})
+    for statement, query in look.pairs:
+        if drop.table.key in query.tables and query.blocks:
+            relevant = frozenset(s for s in added if s.table in query.tables)
+            having = source.cost(statement.queryid, relevant)
+            if source.cost_without(statement.queryid, relevant, gone) > 1.05 * having + 1.0:
+                return False
+    return True
+
+
+def _drop(drop: drops.Drop, look: _Look, alias: str) -> Proposal:
+    index, table = drop.index, drop.table
+    _, _, body = index.definition.partition(" USING ")
+    return Proposal(
+        area=AREA,
+        kind="index_drop",
+        key=f"{table.schema}.{index.name}",
+        title=f"Drop {index.name} of {table.key}",
+        why=f"{drop.because[:1].upper()}{drop.because[1:]}.",
+        evidence={
+            "table": table.key,
+            "size_bytes": index.bytes,
+            "scans": index.scans,
+            "definition": index.definition,
+            "covered_by": drop.covered_by,
+        },
+        cost="",
+        risk="medium",
+        how=names.drop_sql(table.schema, index.name, concurrently=table.kind != "partitioned"),
+        undo=index.definition,
+        payload={
+            "alias": alias,
+            "schema": table.schema,
+            "table": table.name,
+            "name": index.name,
+            "body": f"USING {body}",
+            "definition": index.definition,
+            "covered_by": drop.covered_by,
+            "queries": _neighbours(look, table.key, set()),
+        },
+    )

@@ -1,0 +1,107 @@
+"""EXPLAIN under time-outs in read-only transactions: parameter types, estimated costs, measured runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from statistics import fmean, pstdev
+from typing import Any
+
+import psycopg
+
+from paiid_perf.contracts import QueryMeasure
+from paiid_perf.database.rules.indexes.bind import bound, literals
+from paiid_perf.database.rules.indexes.texts import repaired
+from paiid_perf.database.session import Session, trusted
+
+_NAME = "paiid_perf_what_if"
+REPETITIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One measured execution: milliseconds, shared buffers touched, whether it ran into the time-out."""
+
+    ms: float
+    blocks: float
+    timed_out: bool = False
+
+
+def parameter_types(session: Session, text: str) -> tuple[str, ...] | None:
+    """The types that the server infers for ``$1, $2 …``; None where it does not accept the text."""
+    try:
+        with session.reading() as connection:
+            connection.execute(trusted(f"PREPARE {_NAME} AS {repaired(text)}"))
+            try:
+                row = connection.execute(
+                    "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = %s", [_NAME]
+                ).fetchone()
+            finally:
+                connection.execute(trusted(f"DEALLOCATE {_NAME}"))
+        return tuple(row[0]) if row else None
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return None
+
+
+def runnable(session: Session, text: str, values: Mapping[int, str]) -> str | None:
+    """The statement with typed constants for its parameters; None where the server does not accept it."""
+    types = parameter_types(session, text)
+    return bound(text, literals(types, values)) if types is not None else None
+
+
+def explain(session: Session, sql: str, timeout: timedelta | None = None) -> Mapping[str, Any] | None:
+    """The plan that the planner chooses (its top node), without running it; None where it cannot."""
+    try:
+        rows = session.rows(trusted(f"EXPLAIN (FORMAT JSON, COSTS ON) {_escaped(sql)}"), timeout=timeout)
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return None
+    return _plan(rows)["Plan"]  # type: ignore[no-any-return]
+
+
+def _escaped(sql: str) -> str:
+    return sql
+
+
+def _plan(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    value = next(iter(rows[0].values()))
+    found = json.loads(value) if isinstance(value, str) else value
+    return dict(found[0])
+
+
+def run_once(session: Session, sql: str, timeout: timedelta) -> Run | None:
+    """Run a SELECT under EXPLAIN (ANALYZE, BUFFERS), read-only and rolled back; None where it fails."""
+    statement = trusted(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}")
+    try:
+        found = _plan(session.rows(statement, timeout=timeout))
+    except psycopg.errors.QueryCanceled:
+        return Run(timeout.total_seconds() * 1000, 0.0, True)
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return None
+    top = found["Plan"]
+    blocks = top.get("Shared Hit Blocks", 0) + top.get("Shared Read Blocks", 0)
+    return Run(found["Execution Time"], float(blocks))
+
+
+def measure(
+    session: Session, key: str, text: str, calls: float, variants: Sequence[str], timeout: timedelta
+) -> QueryMeasure | None:
+    """What a statement costs now: per variant the fastest of REPETITIONS runs, averaged over the variants."""
+    fastest: list[Run] = []
+    for sql in variants:
+        runs = [run for _ in range(REPETITIONS) if (run := run_once(session, sql, timeout)) is not None]
+        if runs:
+            fastest.append(min(runs, key=lambda r: r.ms))
+    if not fastest:
+        return None
+    times = [r.ms for r in fastest]
+    blocks = None if any(r.timed_out for r in fastest) else fmean(r.blocks for r in fastest)
+    spread = pstdev(times) if len(times) > 2 else None
+    return QueryMeasure(key, text, calls, fmean(times), blocks, None if spread is None else 0.0)

@@ -1,0 +1,148 @@
+"""The workload: what pg_stat_statements counted, since the last snapshot or since its counters began.
+
+The counters are never reset: other tools read them too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from django.db import DatabaseError
+
+from paiid_perf.database.index_types import Statement, Workload
+from paiid_perf.database.rules.indexes.texts import reason_to_leave_out, shape
+from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
+from paiid_perf.database.session import Session
+from paiid_perf.models import StatementSnapshot
+from paiid_perf.telemetry import samples
+
+#: Where the extension lives and which columns it has (1.8+ is PostgreSQL 13+; ours are all in it).
+_WHERE = """
+SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+ WHERE e.extname = 'pg_stat_statements'
+"""
+
+#: Per queryid, over users and over top-level and nested calls; our own role's EXPLAINs are utility statements.
+_STATEMENTS = """
+SELECT s.queryid::text AS queryid, min(s.query) AS text, sum(s.calls)::float AS calls, sum(s.total_exec_time)::float AS total_ms,
+       sum(s.rows)::float AS rows, sum(s.shared_blks_hit + s.shared_blks_read)::float AS blocks,
+       coalesce(sqrt(sum(s.calls * s.stddev_exec_time ^ 2) / nullif(sum(s.calls), 0)), 0)::float AS stddev_ms
+  FROM {schema}.pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
+ WHERE s.queryid IS NOT NULL
+ GROUP BY s.queryid
+"""
+_INFO = "SELECT dealloc, stats_reset FROM {schema}.pg_stat_statements_info"
+
+
+def counters(session: Session) -> Counters | None:
+    """Every normalised statement with its counters; None where pg_stat_statements is not to be had.
+
+    Raises:
+        psycopg.Error: the server does not answer in time.
+    """
+    found = session.rows(_WHERE)
+    if not found:
+        return None
+    schema = psycopg.sql.Identifier(found[0]["schema"])
+    try:
+        rows = session.rows(psycopg.sql.SQL(_STATEMENTS).format(schema=schema))
+    except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InsufficientPrivilege):
+        return None
+    info = _info(session, schema)
+    statements = {r["queryid"]: _statement(r) for r in rows if r["text"] != "<insufficient privilege>"}
+    hidden = len(rows) - len(statements)
+    return Counters(statements, info.get("stats_reset"), info.get("dealloc", 0), hidden)
+
+
+def _info(session: Session, schema: psycopg.sql.Identifier) -> Mapping[str, Any]:
+    try:
+        return dict(session.rows(psycopg.sql.SQL(_INFO).format(schema=schema))[0])
+    except psycopg.errors.UndefinedTable:
+        return {}
+
+
+def _statement(row: Mapping[str, Any]) -> Statement:
+    return Statement(
+        row["queryid"],
+        row["text"],
+        row["calls"],
+        row["total_ms"],
+        row["rows"],
+        row["blocks"],
+        row["stddev_ms"],
+    )
+
+
+def read(session: Session, samples: Sequence[tuple[str, tuple[str, ...]]] = ()) -> Workload | None:
+    """What ran since the last snapshot (or since the counters began), linked to sampled runs.
+
+    Returns None where pg_stat_statements is not there or not preloaded.
+    """
+    now = counters(session)
+    if now is None:
+        return None
+    before, taken = last_snapshot()
+    since = subtract(now, before)
+    return workload_of(
+        since.statements.values(), samples, since=taken if since.is_delta else now.reset, notes=since.notes
+    )
+
+
+def workload_of(
+    statements: Iterable[Statement],
+    samples: Sequence[tuple[str, tuple[str, ...]]] = (),
+    *,
+    source: str = "pg_stat_statements",
+    since: datetime | None = None,
+    notes: tuple[str, ...] = (),
+) -> Workload:
+    """The statements that indexes could serve, one per text, with what was left out and why."""
+    left_out: Counter[str] = Counter()
+    kept: list[Statement] = []
+    for statement in statements:
+        reason = reason_to_leave_out(statement.text)
+        if reason:
+            left_out[reason] += 1
+        else:
+            kept.append(statement)
+    return Workload(merged(kept, samples), source, since, dict(left_out), notes)
+
+
+def last_snapshot() -> tuple[Counters | None, datetime | None]:
+    """The newest StatementSnapshot; none where our tables were never migrated."""
+    try:
+        found = StatementSnapshot.objects.order_by("-taken_at").first()
+    except DatabaseError:
+        return None, None
+    if found is None:
+        return None, None
+    statements = {
+        queryid: Statement(
+            queryid, s["text"], s["calls"], s["total_ms"], s["rows"], s["blocks"], s["stddev_ms"]
+        )
+        for queryid, s in found.statements.items()
+    }
+    return Counters(statements, found.stats_reset), found.taken_at
+
+
+def sampled() -> list[tuple[str, tuple[str, ...]]]:
+    """Sampled statements as (shape, constants), newest first; none where nothing samples."""
+    found = []
+    for sample in samples.read():
+        text = _inlined(sample.sql, sample.params)
+        if text:
+            found.append(shape(text))
+    return found
+
+
+def _inlined(sql: str, params: Any) -> str:
+    """The statement as PostgreSQL saw it; empty where the parameters do not fit the text."""
+    try:
+        literals = [psycopg.sql.Literal(p).as_string() for p in params or ()]
+        return sql % tuple(literals) if literals else sql
+    except (TypeError, ValueError, psycopg.Error):
+        return ""

@@ -1,0 +1,257 @@
+"""How an index is created or dropped, measured, judged and undone: the ChangeHandlers of ``index_create``/``_drop``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from paiid_perf.conf import Settings
+from paiid_perf.contracts import ChangeContext, ChangeHandler, Json, Measurement, QueryMeasure, Verdict
+from paiid_perf.database.actions import indexes as actions
+from paiid_perf.database.facts import catalog as catalog_facts
+from paiid_perf.database.facts import plans, workload
+from paiid_perf.database.index_types import Catalog, Statement
+from paiid_perf.database.rules.indexes import bind
+from paiid_perf.database.rules.indexes.judge import WATCHED, judge
+from paiid_perf.database.rules.indexes.parse import Unparsable, parse
+from paiid_perf.database.rules.indexes.window import merged
+from paiid_perf.database.session import Session, connect
+from paiid_perf.exceptions import ActionRefused
+
+#: Constants tried per statement when it is run again.
+VARIANTS = 3
+
+
+@contextmanager
+def _session(payload: Json, ctx: ChangeContext) -> Iterator[Session]:
+    chosen = ctx.settings
+    with connect(payload["alias"], statement=chosen.STATEMENT_TIMEOUT, lock=chosen.LOCK_TIMEOUT) as session:
+        yield session
+
+
+# --- create ------------------------------------------------------------------------------------------------
+
+
+def create(payload: Json, ctx: ChangeContext) -> Json:
+    """Build the index; returns its name, bytes and definition.
+
+    Raises:
+        ActionFailed: it could not be built; nothing of it is left.
+        ActionRefused: the table is gone, not ours, or being indexed.
+    """
+    ctx.progress(0.0, f"building {payload['name']}")
+    with _session(payload, ctx) as session:
+        built = actions.create(
+            session,
+            schema=payload["schema"],
+            table=payload["table"],
+            name=payload["name"],
+            body=payload["body"],
+            timeout=ctx.settings.DDL_TIMEOUT,
+            lock=ctx.settings.LOCK_TIMEOUT,
+        )
+        if payload.get("analyze"):
+            actions.analyze(session, payload["schema"], payload["table"], ctx.settings.DDL_TIMEOUT)
+    ctx.progress(1.0, f"built {payload['name']}")
+    return {"name": payload["name"], "bytes": built.bytes, "definition": built.definition}
+
+
+def uncreate(payload: Json, ctx: ChangeContext) -> None:
+    """Drop the index again, if it is there.
+
+    Raises:
+        ActionFailed: somebody holds the table; the index is still there.
+    """
+    with _session(payload, ctx) as session:
+        _drop(session, payload, ctx)
+
+
+def clean_up_create(payload: Json, ctx: ChangeContext) -> None:
+    """Drop what a failed or killed build left invalid; a valid index stays (the next run measures it)."""
+    with _session(payload, ctx) as session:
+        names = [
+            payload["name"],
+            *(actions.partition_index_name(payload["name"], p) for p in payload.get("partitions", ())),
+        ]
+        for name in names:
+            actions.remove_invalid(
+                session,
+                payload["schema"],
+                name,
+                timeout=ctx.settings.DDL_TIMEOUT,
+                lock=ctx.settings.LOCK_TIMEOUT,
+            )
+
+
+def _drop(session: Session, payload: Json, ctx: ChangeContext) -> None:
+    actions.drop(
+        session,
+        schema=payload["schema"],
+        name=payload["name"],
+        timeout=ctx.settings.DDL_TIMEOUT,
+        lock=ctx.settings.LOCK_TIMEOUT,
+    )
+
+
+# --- drop --------------------------------------------------------------------------------------------------
+
+
+def drop(payload: Json, ctx: ChangeContext) -> Json:
+    """Drop the index; returns the definition that undoes it.
+
+    Raises:
+        ActionFailed: somebody holds the table; the index is still there.
+        ActionRefused: the index that should serve in its place is not there (any more).
+    """
+    with _session(payload, ctx) as session:
+        cover = payload.get("covered_by")
+        if cover and not _is_valid(session, payload["schema"], cover):
+            raise ActionRefused(
+                f"{cover}, which should serve in its place, is not there: {payload['name']} stays."
+            )
+        found = actions.state(session, payload["schema"], payload["name"])
+        _drop(session, payload, ctx)
+    return {
+        "name": payload["name"],
+        "definition": payload["definition"],
+        "bytes": found.bytes if found else 0,
+    }
+
+
+def _is_valid(session: Session, schema: str, name: str) -> bool:
+    found = actions.state(session, schema, name)
+    return found is not None and found.valid
+
+
+def undrop(payload: Json, ctx: ChangeContext) -> None:
+    """Build the index again as it was, under its own name.
+
+    Raises:
+        ActionFailed, ActionRefused: as for ``create``.
+    """
+    create(payload, ctx)
+
+
+# --- measure -----------------------------------------------------------------------------------------------
+
+
+def measure(payload: Json, ctx: ChangeContext) -> Measurement:
+    """The affected statements (and, under ``watched:`` keys, their neighbours) as they run now.
+
+    ``replay``: run again, read-only, with sampled or representative constants. ``window``: the running counters.
+    """
+    statements = _statements(payload)
+    with _session(payload, ctx) as session:
+        numbers = _numbers(session, payload)
+        if not statements:
+            return Measurement("none", (), numbers)
+        if ctx.settings.VERIFY == "replay":
+            return Measurement("replay", tuple(_replayed(session, statements, payload, ctx)), numbers)
+        return Measurement("window", tuple(_counted(session, statements)), numbers)
+
+
+def _statements(payload: Json) -> dict[str, Statement]:
+    """Key → statement; the key of a neighbour says that it is only watched."""
+    affected = {q["queryid"]: q for q in payload.get("queries", ())}
+    watched = {WATCHED + q["queryid"]: q for q in payload.get("watched", ())}
+    return {
+        key: Statement(q["queryid"], q["text"], q["calls"], q["calls"] * q["mean_ms"], q.get("rows", 0.0))
+        for key, q in (affected | watched).items()
+    }
+
+
+def _numbers(session: Session, payload: Json) -> dict[str, float]:
+    rows = session.rows(
+        "SELECT coalesce(sum(idx_scan), 0)::float AS scans, coalesce(sum(pg_relation_size(indexrelid)), 0)::float AS bytes "
+        "FROM pg_stat_user_indexes WHERE schemaname = %s AND indexrelname = %s",
+        [payload["schema"], payload["name"]],
+    )
+    return dict(rows[0])
+
+
+def _counted(session: Session, statements: Mapping[str, Statement]) -> Iterator[QueryMeasure]:
+    counters = workload.counters(session)
+    for key, wanted in statements.items():
+        found = counters.statements.get(wanted.queryid) if counters else None
+        if found is not None and found.calls:
+            yield QueryMeasure(
+                key, wanted.text, found.calls, found.mean_ms, found.blocks_per_call, found.stddev_ms
+            )
+
+
+def _replayed(
+    session: Session, statements: Mapping[str, Statement], payload: Json, ctx: ChangeContext
+) -> Iterator[QueryMeasure]:
+    catalog = catalog_facts.read(session, [s.text for s in statements.values()])
+    samples = workload.sampled()
+    for number, (key, statement) in enumerate(statements.items()):
+        ctx.progress(number / len(statements), f"measuring for {payload['name']}")
+        with_samples = merged([statement], samples)[0]
+        variants = list(variants_of(session, with_samples, catalog))
+        found = plans.measure(
+            session, key, statement.text, statement.calls, variants, ctx.settings.STATEMENT_TIMEOUT
+        )
+        if found is not None:
+            yield found
+
+
+def variants_of(
+    session: Session, statement: Statement, catalog: Catalog, count: int = VARIANTS
+) -> Iterator[str]:
+    """The statement with constants, ready to run: sampled ones where there are any, else from ``pg_stats``."""
+    seen: set[str] = set()
+    for variant in range(count):
+        text = _variant(session, statement, catalog, variant)
+        if text is not None and text not in seen:
+            seen.add(text)
+            yield text
+
+
+def _variant(session: Session, statement: Statement, catalog: Catalog, variant: int) -> str | None:
+    sample = bind.sampled(statement, variant)
+    if sample is not None:
+        return bind.bound(statement.text, sample)
+    try:
+        query = parse(statement.text, catalog)
+    except Unparsable:
+        return None
+    if query.write is not None:
+        return None
+    return plans.runnable(session, statement.text, bind.representative(query, catalog, statement, variant))
+
+
+# --- judge -------------------------------------------------------------------------------------------------
+
+
+def judge_create(before: Measurement, after: Measurement, settings: Settings) -> Verdict:
+    return judge(before, after, min_gain=settings.MIN_GAIN, max_regression=settings.MAX_REGRESSION)
+
+
+def judge_drop(before: Measurement, after: Measurement, settings: Settings) -> Verdict:
+    return judge(
+        before, after, min_gain=settings.MIN_GAIN, max_regression=settings.MAX_REGRESSION, created=False
+    )
+
+
+def nothing_to_clean(payload: Json, ctx: ChangeContext) -> None:
+    """A DROP INDEX CONCURRENTLY that was killed leaves the index invalid: drop it for good."""
+    with _session(payload, ctx) as session:
+        actions.remove_invalid(
+            session,
+            payload["schema"],
+            payload["name"],
+            timeout=ctx.settings.DDL_TIMEOUT,
+            lock=ctx.settings.LOCK_TIMEOUT,
+        )
+
+
+INDEX_HANDLERS: tuple[ChangeHandler, ...] = (
+    ChangeHandler("index_create", create, uncreate, measure, judge_create, clean_up_create),
+    ChangeHandler("index_drop", drop, undrop, measure, judge_drop, nothing_to_clean),
+)
+
+
+def payload_query(queryid: str, text: str, calls: float, mean_ms: float, rows: float) -> dict[str, Any]:
+    """One statement as a payload carries it (JSON types only)."""
+    return {"queryid": queryid, "text": text, "calls": calls, "mean_ms": mean_ms, "rows": rows}

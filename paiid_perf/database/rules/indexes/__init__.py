@@ -1,0 +1,1 @@
+"""The index advisor: parsed statements and catalogue facts in, proposals and refusals out."""

@@ -1,0 +1,148 @@
+"""Putting constants back into a normalised statement, so that it can be explained and run again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from paiid_perf.database.index_types import Catalog, Column, Predicate, Query, Statement
+from paiid_perf.database.rules.indexes.parse import Bindings
+from paiid_perf.database.rules.indexes.texts import repaired
+
+_PARAMETER = re.compile(r"\$(\d+)")
+_LIMIT = re.compile(r"\b(LIMIT|OFFSET|FIRST|NEXT)\s+\$(\d+)", re.IGNORECASE)
+#: What stands for a parameter whose column nobody knows, by the type that the server infers.
+_BY_TYPE: tuple[tuple[str, str], ...] = (
+    ("bool", "true"),
+    ("int", "1"),
+    ("numeric", "1"),
+    ("double", "1"),
+    ("real", "1"),
+    ("timestamp", "2024-06-15 12:00:00+00"),
+    ("date", "2024-06-15"),
+    ("interval", "1 day"),
+    ("time", "12:00:00"),
+    ("json", "{}"),
+    ("uuid", "00000000-0000-0000-0000-000000000000"),
+    ("inet", "127.0.0.1"),
+    ("bytea", ""),
+)
+#: Where in the histogram a range begins and ends: near the top, as "the latest" does.
+_LOW, _HIGH = 0.90, 0.95
+
+
+def parameters(text: str) -> tuple[int, ...]:
+    """The numbers of the parameters in a text, in order."""
+    return tuple(sorted({int(n) for n in _PARAMETER.findall(text)}))
+
+
+def representative(query: Query, catalog: Catalog, statement: Statement, variant: int = 0) -> dict[int, str]:
+    """Values for ``$n`` from ``pg_stats`` (text, unquoted): common values and histogram bounds, by what each is
+    compared with. ``variant`` picks other values, so that skew is seen. LIMIT is the rows that a call returns."""
+    values: dict[int, str] = {}
+    for block in query.blocks:
+        for relation in block.relations:
+            table = catalog.tables.get(relation.table or "")
+            for predicate in relation.predicates if table else ():
+                for part in (predicate, *predicate.branches):
+                    column = table.columns.get(part.key) if table else None
+                    values |= _for_predicate(part, column, variant)
+    for word, number in _LIMIT.findall(statement.text):
+        rows = max(1, round(statement.rows_per_call)) if statement.calls else 10
+        values[int(number)] = "0" if word.upper() == "OFFSET" else str(rows)
+    return values
+
+
+def _for_predicate(predicate: Predicate, column: Column | None, variant: int) -> dict[int, str]:
+    if column is None:
+        return {}
+    numbers = [int(n) for n in _PARAMETER.findall(predicate.text)]
+    if predicate.op == "range":
+        bounds = (_LOW, _HIGH) if len(numbers) > 1 else (_LOW if predicate.values[0] is None else _HIGH,)
+        pairs = zip(numbers, bounds, strict=False)
+        return {n: v for n, at in pairs if (v := _bound(column, at)) is not None}
+    found = [(n, _value(column, variant + k)) for k, n in enumerate(numbers)]
+    if predicate.op in {"like", "ilike"}:
+        return {n: _infix(v) for n, v in found if v}
+    if predicate.op in {"eq", "in", "contains", "overlap"}:
+        return {n: v for n, v in found if v is not None}
+    return {}
+
+
+def _infix(value: str) -> str:
+    """A pattern that finds the value by five characters of its middle."""
+    middle = len(value) // 2
+    return f"%{re.sub(r'[%_]', '', value[max(0, middle - 2) : middle + 3])}%"
+
+
+def _value(column: Column, variant: int) -> str | None:
+    bounds = column.histogram
+    pool = [v for v, _ in column.common[:3]] + ([bounds[len(bounds) // 2]] if bounds else [])
+    return pool[variant % len(pool)] if pool else None
+
+
+def _bound(column: Column, at: float) -> str | None:
+    values = column.histogram or tuple(sorted(v for v, _ in column.common))
+    return values[min(len(values) - 1, int(at * len(values)))] if values else None
+
+
+def sampled(statement: Statement, variant: int = 0) -> dict[int, str] | None:
+    """A sampled run's constants as SQL literals; None where there is no sample."""
+    if not statement.samples:
+        return None
+    constants = statement.samples[variant % len(statement.samples)]
+    numbers = _in_order(statement.text)
+    return dict(zip(numbers, constants, strict=True)) if len(numbers) == len(constants) else None
+
+
+#: A constant that nearly every sampled run had may stand in a partial index's predicate.
+STABLE_SHARE = 0.9
+STABLE_RUNS = 3
+
+
+def stable_bindings(statement: Statement) -> Bindings:
+    """What the sampled runs say about each ``$n``: the most frequent value, and whether it hardly ever differs."""
+    numbers = _in_order(statement.text)
+    runs = [s for s in statement.samples if len(s) == len(numbers)]
+    if not runs:
+        return Bindings()
+    values: dict[int, str] = {}
+    stable: set[int] = set()
+    for position, number in enumerate(numbers):
+        ((value, times),) = Counter(run[position] for run in runs).most_common(1)
+        values[number] = value
+        if len(runs) >= STABLE_RUNS and times >= STABLE_SHARE * len(runs):
+            stable.add(number)
+    return Bindings(values, frozenset(stable))
+
+
+def _in_order(text: str) -> list[int]:
+    return [int(n) for n in _PARAMETER.findall(text)]
+
+
+def bound(text: str, literals: Mapping[int, str]) -> str:
+    """The statement with SQL literals in place of its parameters (a squashed list becomes five times the same)."""
+    return _PARAMETER.sub(lambda m: literals.get(int(m[1]), m[0]), repaired(text))
+
+
+def literals(types: Sequence[str], values: Mapping[int, str]) -> dict[int, str]:
+    """Typed SQL literals for every parameter: the value known, or one that fits the type."""
+    return {
+        n: f"CAST({_quoted(values.get(n, _fallback(kind)))} AS {kind})" for n, kind in enumerate(types, 1)
+    }
+
+
+def _fallback(kind: str) -> str:
+    if kind.endswith("[]"):
+        return "{}"
+    return next((value for prefix, value in _BY_TYPE if kind.startswith(prefix) or prefix in kind), "")
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def missing(text: str, values: Iterable[int]) -> bool:
+    """Whether some parameter has no value."""
+    return bool(set(parameters(text)) - set(values))

@@ -1,0 +1,95 @@
+"""Indexes that can go: those that another serves, and those that nothing has used for long enough to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from paiid_perf.database.index_types import Catalog, Index, IndexSpec, Table
+from paiid_perf.database.rules.indexes.candidates import prefix_of
+
+#: Azure SQL's rule: five weeks without a read, on a table that is read and written.
+UNUSED_FOR = timedelta(days=35)
+_SMALL = 1_000_000
+_DAILY = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An index to drop, what serves in its place (a name), and why."""
+
+    table: Table
+    index: Index
+    because: str
+    covered_by: str = ""
+    risk: str = "low"
+
+
+def protected(index: Index) -> str:
+    """What an index guards besides speed; empty where it may be dropped."""
+    guards = (
+        (index.primary, "it is the primary key"),
+        (index.unique, "it is unique"),
+        (index.constraint, "it backs a constraint"),
+        (index.replica_identity, "it is the replica identity"),
+        (index.clustered, "the table is clustered on it"),
+        (index.inherited, "it belongs to an index of the partitioned table"),
+        (not index.valid, "it is invalid or being built"),
+    )
+    return next((why for holds, why in guards if holds), "")
+
+
+def redundant(table: Table, coming: dict[IndexSpec, str] | None = None) -> Iterator[Drop]:
+    """Indexes whose every use another one serves: a strict leading prefix, or the same keys twice.
+
+    ``coming`` are indexes about to be built (spec → name) that may take over as well.
+    """
+    valid = [(i.spec, i.name, bool(protected(i))) for i in table.indexes if i.valid]
+    others = valid + [(spec, name, False) for spec, name in (coming or {}).items() if spec.table == table.key]
+    gone: set[str] = set()
+    for index in table.indexes:
+        if protected(index):
+            continue
+        for spec, name, guarded in others:
+            if name == index.name or name in gone or not prefix_of(index.spec, spec):
+                continue
+            same = spec.keys == index.spec.keys and set(spec.include) == set(index.spec.include)
+            if same and not guarded and name > index.name:
+                continue
+            gone.add(index.name)
+            yield Drop(table, index, _redundant_because(index, name, same), name)
+            break
+
+
+def _redundant_because(index: Index, name: str, same: bool) -> str:
+    if same:
+        return f"{name} has the same keys, operator classes, collations and predicate"
+    return f"{name} starts with the same keys and serves every scan that it serves"
+
+
+def unused(table: Table, catalog: Catalog, now: datetime) -> Iterator[Drop]:
+    """Indexes that no scan has used in the time that the statistics cover, where that is long enough to tell."""
+    if catalog.stats_reset is None or catalog.has_replicas or catalog.is_replica:
+        return
+    days = (now - catalog.stats_reset).days
+    w = table.writes
+    busy = (w.inserted + w.updated + w.deleted) >= _DAILY * days and (
+        w.sequential_scans + w.index_scans
+    ) >= _DAILY * days
+    if now - catalog.stats_reset < UNUSED_FOR or not busy:
+        return
+    for index in table.indexes:
+        if (
+            not protected(index)
+            and index.scans == 0
+            and index.bytes >= _SMALL
+            and not _supports_key(index, table)
+        ):
+            because = f"no scan has used it in {days} days, and {w.inserted + w.updated:,} writes have kept it up to date"
+            yield Drop(table, index, because, risk="medium")
+
+
+def _supports_key(index: Index, table: Table) -> bool:
+    """Deleting a referenced row looks here for rows that refer to it."""
+    return any(index.spec.key_texts[: len(k)] == k for k in table.foreign_keys)

@@ -1,0 +1,161 @@
+"""Keep or revert: the same normalised queries before and after, by time and by blocks.
+
+Welch's t-test (B. L. Welch, Biometrika 34, 1947) tells a slower query from a noisy one; blocks per call do not drift
+with the machine and decide where times alone do not. The normal distribution stands for Student's from ten calls on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from paiid_perf.contracts import Measurement, QueryMeasure, Verdict
+
+#: A query under this share of the affected time is not of weight.
+WEIGHT = 0.01
+#: How sure a regression must be: one-sided.
+CONFIDENCE = 0.01
+#: Differences under this many ms a call are the clock's, not the plan's.
+NOISE_MS = 0.05
+#: A window with fewer calls than this says nothing yet.
+ENOUGH_CALLS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One query's two measures, in the same window length."""
+
+    before: QueryMeasure
+    after: QueryMeasure
+
+    @property
+    def weight(self) -> float:
+        return max(self.after.calls, 1.0) * self.before.mean_ms
+
+    @property
+    def slower(self) -> float:
+        """Fraction by which a call takes longer."""
+        return self.after.mean_ms / self.before.mean_ms - 1.0 if self.before.mean_ms > 0 else 0.0
+
+    @property
+    def more_blocks(self) -> float | None:
+        if self.before.blocks is None or self.after.blocks is None:
+            return None
+        return (self.after.blocks + 1.0) / (self.before.blocks + 1.0) - 1.0
+
+
+def judge(
+    before: Measurement, after: Measurement, *, min_gain: float, max_regression: float, created: bool = True
+) -> Verdict:
+    """Whether a change is kept. ``created``: an index was added (else one was dropped, which only must not harm).
+
+    The gain is ``1 - after / before`` of the affected queries' time, weighted by calls.
+    """
+    pairs = _pairs(before, after)
+    if not pairs:
+        return _nothing_to_compare(before, created)
+    if after.method == "window" and sum(p.after.calls for p in pairs) < ENOUGH_CALLS:
+        return Verdict(None, f"fewer than {ENOUGH_CALLS} calls since it was made")
+    affected = [p for p in pairs if not p.before.key.startswith(WATCHED)]
+    gain = _gain(affected or pairs)
+    worst = _regression(pairs, max_regression)
+    numbers = _numbers(affected or pairs, gain)
+    if worst is not None:
+        return Verdict(False, f"{_named(worst)} is {worst.slower:.0%} slower; {numbers}", gain)
+    if not created:
+        return Verdict(True, f"nothing got slower without it; {numbers}", gain)
+    if after.numbers.get("scans", 1.0) <= before.numbers.get("scans", 0.0) and after.method == "window":
+        return Verdict(False, f"no query used it; {numbers}", gain)
+    if gain < min_gain and not _fewer_blocks(affected, min_gain):
+        return Verdict(False, f"it gained less than {min_gain:.0%}; {numbers}", gain)
+    return Verdict(True, numbers, gain)
+
+
+#: Key prefix of queries that the change should not affect: looked at for regressions only.
+WATCHED = "watched:"
+
+
+def _nothing_to_compare(before: Measurement, created: bool) -> Verdict:
+    if created and before.method != "none":
+        return Verdict(None, "none of its queries has run since")
+    if created:
+        return Verdict(False, "there is no query to prove it with")
+    return Verdict(True, "no query of the workload used it")
+
+
+def _pairs(before: Measurement, after: Measurement) -> list[Compared]:
+    afters = {q.key: q for q in after.queries}
+    pairs = [Compared(q, afters[q.key]) for q in before.queries if q.key in afters]
+    if after.method == "window":
+        pairs = [Compared(p.before, since(p.before, p.after)) for p in pairs]
+    return [p for p in pairs if p.after.calls > 0]
+
+
+def since(before: QueryMeasure, after: QueryMeasure) -> QueryMeasure:
+    """The measure of the calls between two readings of running counters."""
+    calls = after.calls - before.calls
+    if calls <= 0:
+        return after if calls < 0 else replace(after, calls=0.0)
+    blocks = None
+    if before.blocks is not None and after.blocks is not None:
+        blocks = max(0.0, (after.blocks * after.calls - before.blocks * before.calls) / calls)
+    mean = max(0.0, (after.mean_ms * after.calls - before.mean_ms * before.calls) / calls)
+    return replace(after, calls=calls, mean_ms=mean, blocks=blocks)
+
+
+def _gain(pairs: list[Compared]) -> float:
+    before = sum(max(p.after.calls, 1.0) * p.before.mean_ms for p in pairs)
+    after = sum(max(p.after.calls, 1.0) * p.after.mean_ms for p in pairs)
+    return 1.0 - after / before if before > 0 else 0.0
+
+
+def _fewer_blocks(pairs: list[Compared], min_gain: float) -> bool:
+    """Times too short to tell apart, yet clearly fewer blocks: the machine was busy, not the plan worse."""
+    known = [p for p in pairs if p.more_blocks is not None]
+    if not known or _gain(pairs) < -min_gain:
+        return False
+    before = sum(p.after.calls * (p.before.blocks or 0.0) for p in known)
+    after = sum(p.after.calls * (p.after.blocks or 0.0) for p in known)
+    return before > 0 and 1.0 - after / before >= max(0.5, min_gain)
+
+
+def _regression(pairs: list[Compared], limit: float) -> Compared | None:
+    """The worst query of weight that got slower beyond noise; None where there is none."""
+    total = sum(p.weight for p in pairs)
+    slower = [p for p in pairs if p.weight >= WEIGHT * total and _is_slower(p, limit)]
+    return max(slower, key=lambda p: p.slower, default=None)
+
+
+def _is_slower(pair: Compared, limit: float) -> bool:
+    if pair.slower <= limit or pair.after.mean_ms - pair.before.mean_ms < NOISE_MS:
+        return False
+    more = pair.more_blocks
+    if more is not None and more <= 0.02:
+        # As many blocks as before and more time: the machine, unless it is far beyond what a machine does.
+        return pair.slower > max(1.0, 5 * limit) and probability_same(pair) < CONFIDENCE
+    return probability_same(pair) < CONFIDENCE
+
+
+def probability_same(pair: Compared) -> float:
+    """One-sided p that "after" is not slower, by Welch's t with a normal tail. 0 where no spread is known."""
+    b, a = pair.before, pair.after
+    if b.stddev_ms is None or a.stddev_ms is None or min(b.calls, a.calls) < 2:
+        return 0.0
+    variance = b.stddev_ms**2 / b.calls + a.stddev_ms**2 / a.calls
+    if variance <= 0:
+        return 0.0 if a.mean_ms > b.mean_ms else 1.0
+    return 0.5 * math.erfc((a.mean_ms - b.mean_ms) / math.sqrt(2.0 * variance))
+
+
+def _named(pair: Compared) -> str:
+    text = " ".join(pair.before.text.split())
+    return f"“{text[:80]}”"
+
+
+def _numbers(pairs: list[Compared], gain: float) -> str:
+    before = sum(max(p.after.calls, 1.0) * p.before.mean_ms for p in pairs)
+    after = sum(max(p.after.calls, 1.0) * p.after.mean_ms for p in pairs)
+    calls = sum(max(p.after.calls, 1.0) for p in pairs)
+    return (
+        f"{before / calls:.3f} → {after / calls:.3f} ms a call over {len(pairs)} queries ({gain:+.0%} gained)"
+    )

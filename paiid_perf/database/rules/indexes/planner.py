@@ -1,0 +1,364 @@
+"""What a query would cost with a given set of indexes: a small System R planner over PostgreSQL's cost formulas.
+
+Row counts do not depend on the indexes, so each is estimated once; the paths of one relation depend only on the
+indexes of its table, so they are kept; a set of indexes is then a matter of putting paths together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+from paiid_perf.database.index_types import (
+    Block,
+    Catalog,
+    IndexSpec,
+    Join,
+    PlannerSettings,
+    Predicate,
+    Query,
+    Relation,
+    Statement,
+    Table,
+    TableKey,
+)
+from paiid_perf.database.rules.indexes import access, cost
+from paiid_perf.database.rules.indexes.access import Path
+from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values
+
+_BEAM = 16
+_OPAQUE_ROWS = 100.0
+_DEFAULT_LIMIT = 10.0
+
+Config = Mapping[TableKey, tuple[IndexSpec, ...]]
+"""The indexes that a plan may use, by table."""
+
+
+class QueryPlanner:
+    """Costs one query under any set of indexes. Memoised by the indexes of the tables it reads."""
+
+    def __init__(self, query: Query, statement: Statement, catalog: Catalog) -> None:
+        self.query = query
+        self.tables = query.tables
+        limits = _limits(query, statement)
+        hints = [1.0] * len(query.blocks)
+        self.blocks = [
+            BlockPlanner(block, catalog, limit, hint)
+            for block, limit, hint in zip(query.blocks, limits, hints, strict=True)
+        ]
+        self._known: dict[frozenset[IndexSpec], float] = {}
+        if self.blocks:
+            self.blocks[0].calibrate(statement)
+        self._link()
+
+    def _link(self) -> None:
+        """Hand derived tables the row counts of the blocks that make them."""
+        for planner in self.blocks:
+            for relation in planner.block.relations:
+                if relation.child is not None:
+                    planner.derived_rows[relation.alias] = self.blocks[relation.child].output_rows
+
+    def cost(self, config: Config) -> float:
+        """The planner's cost of one execution, sub-queries included as often as they run."""
+        key = frozenset(s for t in self.tables for s in config.get(t, ()))
+        if key not in self._known:
+            self._known[key] = self._cost(config)
+        return self._known[key]
+
+    def _cost(self, config: Config) -> float:
+        total = 0.0
+        runs: list[float] = []
+        for n, planner in enumerate(self.blocks):
+            parent = planner.block.per_row_of
+            times = 1.0
+            if parent is not None and parent < n:
+                times = max(1.0, runs[parent] * self.blocks[parent].output_rows)
+            runs.append(times)
+            total += times * planner.cost(config, times)
+        return total
+
+
+def _limits(query: Query, statement: Statement) -> list[float | None]:
+    """LIMIT $n of the outermost block is what a call returns on average."""
+    measured = max(1.0, statement.rows_per_call) if statement.calls else _DEFAULT_LIMIT
+    return [
+        block.limit if block.limit != 0 else (measured if n == 0 else _DEFAULT_LIMIT)
+        for n, block in enumerate(query.blocks)
+    ]
+
+
+class BlockPlanner:
+    """Costs one block: base paths, a beam of left-deep join orders, then sort, group and limit."""
+
+    def __init__(self, block: Block, catalog: Catalog, limit: float | None, hint: float) -> None:
+        self.block = block
+        self.catalog = catalog
+        self.p: PlannerSettings = catalog.planner
+        self.limit = limit
+        self.hint = hint
+        """Measured over estimated rows of the only relation."""
+        self.derived_rows: dict[str, float] = {}
+        self.relations = {r.alias: r for r in block.relations}
+        self.joins_of: dict[str, list[Join]] = {a: [] for a in self.relations}
+        for join in block.joins:
+            for alias in {join.left, join.right} & self.relations.keys():
+                self.joins_of[alias].append(join)
+        self._paths: dict[object, list[Path]] = {}
+        self._subset_rows: dict[frozenset[str], float] = {}
+
+    # --- rows ------------------------------------------------------------------------------------------
+
+    def calibrate(self, statement: Statement) -> None:
+        """Where a call's rows are the rows of the only relation, the measured count replaces the guess."""
+        block = self.block
+        plain = len(block.relations) == 1 and block.limit is None and not (block.aggregates or block.distinct)
+        if not plain or statement.calls < 1 or block.per_row_of is not None:
+            return
+        guessed = self.base_rows(block.relations[0].alias)
+        self.hint = max(statement.rows_per_call, 0.5) / guessed
+        self._subset_rows.clear()
+
+    def base_rows(self, alias: str) -> float:
+        """Rows of one relation after its own predicates."""
+        relation = self.relations[alias]
+        table = self._table(relation)
+        if table is None:
+            return max(1.0, self.derived_rows.get(alias, _OPAQUE_ROWS))
+        return max(1.0, table.rows * combined(table, relation.predicates) * self.hint)
+
+    def _table(self, relation: Relation) -> Table | None:
+        return self.catalog.tables.get(relation.table) if relation.table else None
+
+    def rows(self, subset: frozenset[str]) -> float:
+        """Rows of a join of some relations, the same for every join order."""
+        if subset not in self._subset_rows:
+            self._subset_rows[subset] = self._join_rows(subset)
+        return self._subset_rows[subset]
+
+    def _join_rows(self, subset: frozenset[str]) -> float:
+        inside = [j for j in self.block.joins if {j.left, j.right} <= subset]
+        halves = {j.right: j for j in inside if j.kind in {"semi", "anti"}}
+        rows = 1.0
+        for alias in sorted(subset - halves.keys()):
+            rows *= self.base_rows(alias)
+        for join in inside:
+            if join.kind in {"inner", "left"}:
+                rows *= self._join_share(join, inside)
+        for join in halves.values():
+            matched = min(
+                1.0,
+                self._distinct_after(join.right, join.right_key) / self._distinct(join.left, join.left_key),
+            )
+            rows *= matched if join.kind == "semi" else max(0.05, 1.0 - matched)
+        return max(1.0, rows)
+
+    def _join_share(self, join: Join, inside: Iterable[Join]) -> float:
+        share = 1.0 / max(
+            self._distinct(join.left, join.left_key), self._distinct(join.right, join.right_key)
+        )
+        if join.kind == "left":
+            return max(share, 1.0 / self.base_rows(join.right))
+        return share
+
+    def _distinct(self, alias: str, key: str) -> float:
+        table = self._table(self.relations[alias])
+        return distinct_values(table, key) if table else self.base_rows(alias)
+
+    def _distinct_after(self, alias: str, key: str) -> float:
+        return min(self._distinct(alias, key), self.base_rows(alias))
+
+    @cached_property
+    def output_rows(self) -> float:
+        """Rows that the block returns."""
+        rows = self.rows(frozenset(self.relations)) if self.relations else 1.0
+        if self.block.group:
+            rows = min(rows, self._groups())
+        elif self.block.aggregates:
+            rows = 1.0
+        return min(rows, self.limit) if self.limit is not None else rows
+
+    def _groups(self) -> float:
+        groups = 1.0
+        for key in self.block.group:
+            groups *= self._distinct(key.alias, key.key)
+        return groups
+
+    # --- paths -----------------------------------------------------------------------------------------
+
+    def cost(self, config: Config, loops: float = 1.0) -> float:
+        """The cheapest plan's cost for one run of the block."""
+        if not self.relations:
+            return self.p.cpu_tuple_cost
+        return min(self._finished(path) for path in self._joined(config, loops))
+
+    @cached_property
+    def _share(self) -> float:
+        """The share of the join's rows that LIMIT lets the plan stop at."""
+        if self.limit is None or self.block.aggregates or (self.block.distinct and not self.block.order):
+            return 1.0
+        return min(1.0, self.limit / self.rows(frozenset(self.relations)))
+
+    def _finished(self, path: Path) -> float:
+        rows = self.rows(frozenset(self.relations))
+        if self.block.aggregates or (self.block.distinct and not self.block.sorts):
+            groups = self._groups() if self.block.group else 1.0
+            total = (
+                path.total + rows * 2 * self.p.cpu_operator_cost + min(groups, rows) * self.p.cpu_tuple_cost
+            )
+            return total + (cost.sort(min(groups, rows), 32, self.p) if self.block.sorts else 0.0)
+        if self.block.sorts and not path.ordered:
+            return (
+                path.total
+                + cost.sort(rows, self._width(), self.p, self.limit)
+                + rows * self.p.cpu_operator_cost
+            )
+        return path.fraction(self._share)
+
+    def _width(self) -> float:
+        return 32.0 * len(self.relations)
+
+    def _joined(self, config: Config, loops: float) -> list[Path]:
+        level: dict[frozenset[str], list[Path]] = {}
+        for alias in self.relations:
+            if self._may_start(alias):
+                level[frozenset({alias})] = self._kept(self._base(alias, config, frozenset(), loops))
+        for _ in range(len(self.relations) - 1):
+            level = self._extended(level, config)
+        return next(iter(level.values()))
+
+    def _may_start(self, alias: str) -> bool:
+        return not any(j.right == alias and j.kind in {"left", "anti"} for j in self.joins_of[alias])
+
+    def _extended(
+        self, level: dict[frozenset[str], list[Path]], config: Config
+    ) -> dict[frozenset[str], list[Path]]:
+        grown: dict[frozenset[str], list[Path]] = {}
+        for subset, paths in level.items():
+            for alias in self._neighbours(subset):
+                bigger = subset | {alias}
+                found = [j for path in paths for j in self._join_paths(path, subset, alias, config)]
+                grown[bigger] = self._kept(grown.get(bigger, []) + found)
+        best = sorted(grown.items(), key=lambda item: (min(p.total for p in item[1]), sorted(item[0])))
+        return dict(best[:_BEAM])
+
+    def _neighbours(self, subset: frozenset[str]) -> list[str]:
+        outside = [a for a in self.relations if a not in subset and self._allowed(a, subset)]
+        linked = [a for a in outside if any({j.left, j.right} - {a} <= subset for j in self.joins_of[a])]
+        return linked or outside or [a for a in self.relations if a not in subset]
+
+    def _allowed(self, alias: str, subset: frozenset[str]) -> bool:
+        """A left or anti join's right side comes after its left side."""
+        return all(
+            j.left in subset for j in self.joins_of[alias] if j.right == alias and j.kind in {"left", "anti"}
+        )
+
+    def _kept(self, paths: list[Path]) -> list[Path]:
+        """The cheapest path, and the one that is cheapest when LIMIT stops it early in the right order."""
+        keep = [min(paths, key=lambda q: q.total)]
+        useful = [q for q in paths if q.ordered] if self.block.sorts else paths
+        if useful:
+            keep.append(min(useful, key=lambda q: q.fraction(self._share)))
+        return list(dict.fromkeys(keep))
+
+    def _join_paths(self, outer: Path, subset: frozenset[str], alias: str, config: Config) -> list[Path]:
+        joins = [j for j in self.joins_of[alias] if {j.left, j.right} - {alias} <= subset]
+        rows = self.rows(subset | {alias})
+        plain = min(self._base(alias, config, frozenset(), 1.0), key=lambda q: q.total)
+        paths = [self._nested(outer, plain, rows)]
+        if joins:
+            paths.append(self._hashed(outer, plain, rows))
+            keys = frozenset(j.right_key if j.right == alias else j.left_key for j in joins)
+            paths += [
+                self._looped(outer, inner, rows, joins, alias)
+                for inner in self._base(alias, config, keys, outer.rows)
+                if inner.total < plain.total
+            ]
+        return paths
+
+    def _hashed(self, outer: Path, inner: Path, rows: float) -> Path:
+        small, large = sorted((outer.rows, inner.rows))
+        own = cost.hash_join(large, small, 32, self.p)
+        startup = inner.total + outer.startup
+        return Path(rows, startup, outer.total + inner.total + own + rows * self.p.cpu_tuple_cost)
+
+    def _nested(self, outer: Path, inner: Path, rows: float) -> Path:
+        """A nested loop over a materialised inner side."""
+        compared = outer.rows * inner.rows * self.p.cpu_operator_cost
+        total = outer.total + inner.total + compared + rows * self.p.cpu_tuple_cost
+        return Path(rows, outer.startup + inner.total, total, outer.ordered)
+
+    def _looped(self, outer: Path, inner: Path, rows: float, joins: list[Join], alias: str) -> Path:
+        """A nested loop with an index look-up per outer row; a semi join stops at the first match."""
+        each = inner.total
+        if any(j.kind in {"semi", "anti"} and j.right == alias for j in joins):
+            each = inner.fraction(min(1.0, 2.0 / (inner.rows + 1.0)))
+        total = outer.total + outer.rows * each + rows * self.p.cpu_tuple_cost
+        return Path(rows, outer.startup + inner.startup, total, outer.ordered)
+
+    def _base(self, alias: str, config: Config, join_keys: frozenset[str], loops: float) -> list[Path]:
+        relation = self.relations[alias]
+        table = self._table(relation)
+        if table is None:
+            rows = self.base_rows(alias)
+            return [Path(rows, 0.0, rows * self.p.cpu_tuple_cost)]
+        specs = config.get(table.key, ())
+        rows = self._rows_per_loop(alias, table, join_keys)
+        paths = [] if join_keys else [access.sequential_path(relation, table, rows, self.p)]
+        for spec in specs:
+            paths += self._index_paths(relation, table, spec, join_keys, loops, rows)
+        either = access.or_path(relation, table, ((s, 0) for s in specs), rows, self.p)
+        return [*paths, either] if either else paths
+
+    def _rows_per_loop(self, alias: str, table: Table, join_keys: frozenset[str]) -> float:
+        rows = self.base_rows(alias)
+        for key in join_keys:
+            rows /= distinct_values(table, key)
+        return max(1.0, rows)
+
+    def _index_paths(
+        self,
+        relation: Relation,
+        table: Table,
+        spec: IndexSpec,
+        join_keys: frozenset[str],
+        loops: float,
+        rows: float,
+    ) -> list[Path]:
+        key = (relation.alias, spec, join_keys, round(loops))
+        if key not in self._paths:
+            own_order = all(k.alias == relation.alias for k in self.block.order)
+            order = self.block.order if own_order else ()
+            self._paths[key] = access.index_path(
+                spec,
+                relation,
+                table,
+                order,
+                self.p,
+                rows=rows,
+                join_keys=join_keys,
+                loops=max(1.0, loops),
+            )
+        return self._paths[key]
+
+
+def existing(catalog: Catalog, without: Iterable[str] = ()) -> dict[TableKey, tuple[IndexSpec, ...]]:
+    """The valid indexes that are there, by table; ``without`` names some to leave out."""
+    gone = set(without)
+    return {
+        t.key: tuple(i.spec for i in t.indexes if i.valid and i.name not in gone)
+        for t in catalog.tables.values()
+    }
+
+
+def with_indexes(config: Config, specs: Iterable[IndexSpec]) -> dict[TableKey, tuple[IndexSpec, ...]]:
+    """A configuration with more indexes, in an order that does not depend on how they were found."""
+    grown = dict(config)
+    for spec in sorted(specs, key=repr):
+        grown[spec.table] = (*grown.get(spec.table, ()), spec)
+    return grown
+
+
+def weakened(predicates: Iterable[Predicate], op: str) -> tuple[Predicate, ...]:
+    """The predicates without those of one operator (what an index cannot be asked)."""
+    return tuple(replace(p) for p in predicates if p.op != op)

@@ -1,0 +1,304 @@
+"""The selection: which of the candidates pay together, for the whole workload, within the storage budget.
+
+Greedy by benefit per byte over candidates that grow column by column (Extend: Schlosser, Kossmann and Boissier,
+ICDE 2019), then removals and swaps until nothing improves (Relaxation: Bruno and Chaudhuri, SIGMOD 2005). Anytime:
+past the deadline the best set so far is returned.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from paiid_perf.database.index_types import Candidate, IndexSpec, Pick, QueryEffect, Statement, TableKey
+from paiid_perf.database.rules.indexes.candidates import prefix_of
+
+#: No statement may weigh more than this share of the workload: one time-out would spend the whole budget.
+MAX_SHARE = 0.25
+#: An index that saves less than this share of the workload's time is noise.
+MIN_WORKLOAD_SHARE = 0.002
+#: Milliseconds of a call that no index can save (protocol, parsing, planning).
+FLOOR_MS = 0.02
+#: What a statement must gain before an index counts as serving it.
+MIN_EFFECT = 0.02
+
+
+class CostSource(Protocol):
+    """Says what one execution of a query costs with some indexes added."""
+
+    name: str
+
+    def cost(self, queryid: str, added: frozenset[IndexSpec]) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A candidate with what it costs to have."""
+
+    candidate: Candidate
+    bytes: int
+    write_ms: float
+
+    @property
+    def spec(self) -> IndexSpec:
+        return self.candidate.spec
+
+
+@dataclass(slots=True)
+class Problem:
+    """The workload as the selection sees it."""
+
+    statements: Sequence[Statement]
+    tables: Mapping[str, frozenset[TableKey]]
+    """queryid → tables it reads."""
+    source: CostSource
+    items: Sequence[Item]
+    budget: int
+    min_gain: float
+    out_of_time: Callable[[], bool] = lambda: False
+    _weights: dict[str, float] = field(default_factory=dict)
+    _by_table: dict[TableKey, list[Statement]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        self._weights = weights(self.statements)
+        for statement in self.statements:
+            for table in sorted(self.tables[statement.queryid]):
+                self._by_table[table].append(statement)
+
+    def weight(self, statement: Statement) -> float:
+        return self._weights[statement.queryid]
+
+    def reading(self, table: TableKey) -> Sequence[Statement]:
+        return self._by_table[table]
+
+    @property
+    def total_ms(self) -> float:
+        return sum(self._weights.values())
+
+    def saved(self, statement: Statement, chosen: frozenset[IndexSpec]) -> float:
+        """Milliseconds of the window that the indexes save one statement; negative where a plan gets dearer."""
+        before = self.source.cost(statement.queryid, frozenset())
+        after = self.source.cost(statement.queryid, self.relevant(statement, chosen))
+        if before <= 0 or statement.mean_ms <= FLOOR_MS:
+            return 0.0
+        improvable = 1.0 - FLOOR_MS / statement.mean_ms
+        return self.weight(statement) * improvable * (1.0 - after / before)
+
+    def relevant(self, statement: Statement, chosen: frozenset[IndexSpec]) -> frozenset[IndexSpec]:
+        tables = self.tables[statement.queryid]
+        return frozenset(s for s in chosen if s.table in tables)
+
+
+def weights(statements: Sequence[Statement]) -> dict[str, float]:
+    """Each statement's time in the window, none above MAX_SHARE of the sum that results (ms)."""
+    times = {s.queryid: s.total_ms for s in statements}
+    for _ in range(8):
+        cap = MAX_SHARE * sum(times.values())
+        if not times or max(times.values()) <= cap * 1.001 or len(times) < 1 / MAX_SHARE:
+            break
+        times = {q: min(t, cap) for q, t in times.items()}
+    return times
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    picks: tuple[Pick, ...]
+    refused: tuple[tuple[Item, str], ...]
+    out_of_time: bool
+
+
+class _Search:
+    """The set chosen so far and what it saves."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.chosen: dict[IndexSpec, Item] = {}
+        self.late = False
+
+    # --- values ----------------------------------------------------------------------------------------
+
+    @property
+    def bytes(self) -> int:
+        return sum(i.bytes for i in self.chosen.values())
+
+    def net(self, items: Iterable[Item], tables: Iterable[TableKey]) -> float:
+        """What a set saves the statements that read some tables, writes subtracted."""
+        chosen = {i.spec: i for i in items}
+        specs = frozenset(chosen)
+        statements = {s.queryid: s for t in tables for s in self.problem.reading(t)}
+        reads = sum(self.problem.saved(s, specs) for s in statements.values())
+        return reads - sum(i.write_ms for i in chosen.values())
+
+    def gain(self, added: Sequence[Item], removed: Sequence[Item] = ()) -> float:
+        """How much better the set would be with these added and those removed."""
+        tables = {i.spec.table for i in (*added, *removed)}
+        gone = {i.spec for i in removed}
+        after = [i for i in self.chosen.values() if i.spec not in gone] + list(added)
+        return self.net(after, tables) - self.net(self.chosen.values(), tables)
+
+    def fits(self, added: int, removed: int = 0) -> bool:
+        return self.bytes + added - removed <= self.problem.budget
+
+    def worth(self, gain: float) -> bool:
+        return gain >= MIN_WORKLOAD_SHARE * self.problem.total_ms and gain > 0
+
+    # --- steps -----------------------------------------------------------------------------------------
+
+    def grow(self) -> None:
+        """Lazy greedy: benefits only shrink as the set grows, so a stale value is an upper bound."""
+        heap = [
+            (self._rate(i, self.gain([i])), n, i)
+            for n, i in enumerate(self.problem.items)
+            if not self._stop()
+        ]
+        heap.sort(key=lambda h: (-h[0], h[1]))
+        fresh: set[int] = {n for _, n, _ in heap}
+        while heap and not self._stop():
+            rate, n, item = heap.pop(0)
+            if rate <= 0 or not self.fits(item.bytes):
+                continue
+            if n not in fresh:
+                gain = self.gain([item])
+                fresh.add(n)
+                self._insert(heap, (self._rate(item, gain), n, item))
+                continue
+            if self.worth(self.gain([item])):
+                self.chosen[item.spec] = item
+                fresh = set()
+
+    def _rate(self, item: Item, gain: float) -> float:
+        """Benefit per byte, the size damped: a few kilobytes must not decide between real gains."""
+        return gain / math.sqrt(item.bytes + 65536) if self.worth(gain) else 0.0
+
+    @staticmethod
+    def _insert(heap: list[tuple[float, int, Item]], entry: tuple[float, int, Item]) -> None:
+        at = next((k for k, h in enumerate(heap) if (-h[0], h[1]) > (-entry[0], entry[1])), len(heap))
+        heap.insert(at, entry)
+
+    def improve(self) -> None:
+        """Removals and swaps on one table until nothing improves."""
+        for _ in range(6):
+            if not (self._remove() | self._swap()) or self._stop():
+                return
+
+    def _remove(self) -> bool:
+        changed = False
+        for item in sorted(self.chosen.values(), key=lambda i: repr(i.spec)):
+            if not self.worth(-self.gain([], [item])):
+                del self.chosen[item.spec]
+                changed = True
+        return changed
+
+    def _swap(self) -> bool:
+        changed = False
+        for item in sorted(self.chosen.values(), key=lambda i: repr(i.spec)):
+            if self._stop():
+                break
+            better = self._best_swap(item)
+            if better is not None:
+                del self.chosen[item.spec]
+                self.chosen[better.spec] = better
+                changed = True
+        return changed
+
+    def _best_swap(self, item: Item) -> Item | None:
+        best, best_gain = None, 0.01 * MIN_WORKLOAD_SHARE * self.problem.total_ms
+        for other in self.problem.items:
+            if other.spec.table != item.spec.table or other.spec in self.chosen:
+                continue
+            if not self.fits(other.bytes, item.bytes) or self._stop():
+                continue
+            gain = self.gain([other], [item]) - _storage_charge(other.bytes - item.bytes, self.problem)
+            if gain > best_gain:
+                best, best_gain = other, gain
+        return best
+
+    def merge(self) -> None:
+        """One wider index in place of two, where it serves both (a prefix serves nothing that the longer does not)."""
+        for item in sorted(self.chosen.values(), key=lambda i: repr(i.spec)):
+            for other in sorted(self.chosen.values(), key=lambda i: repr(i.spec)):
+                if item.spec != other.spec and item.spec in self.chosen and prefix_of(item.spec, other.spec):
+                    del self.chosen[item.spec]
+
+    def _stop(self) -> bool:
+        self.late = self.late or self.problem.out_of_time()
+        return self.late
+
+
+def _storage_charge(bytes_more: int, problem: Problem) -> float:
+    """A larger index must save something for its bytes: a hundredth of the workload for the whole budget."""
+    return 0.01 * problem.total_ms * bytes_more / max(problem.budget, 1)
+
+
+def select(problem: Problem) -> Selection:
+    """The set of indexes that saves the workload most within the budget, and why the others are not in it.
+
+    Deterministic, except where the deadline cuts it short. The budget is never exceeded; no pick is a prefix of
+    another.
+    """
+    search = _Search(problem)
+    search.grow()
+    search.improve()
+    search.merge()
+    picks = _confirmed(problem, search)
+    chosen = frozenset(p.candidate.spec for p in picks)
+    refused = tuple((i, _why_not(i, problem, chosen)) for i in problem.items if i.spec not in chosen)
+    return Selection(picks, refused, search.late)
+
+
+def _confirmed(problem: Problem, search: _Search) -> tuple[Pick, ...]:
+    """The picks with their account; those that gain their statements less than ``min_gain`` are dropped."""
+    while True:
+        picks = [_account(item, problem, frozenset(search.chosen)) for item in search.chosen.values()]
+        weak = [p for p in picks if _relative_gain(p) < problem.min_gain]
+        if not weak:
+            return tuple(sorted(picks, key=lambda p: (-(p.saved_ms - p.write_ms), repr(p.candidate.spec))))
+        del search.chosen[min(weak, key=lambda p: (p.saved_ms, repr(p.candidate.spec))).candidate.spec]
+
+
+def _relative_gain(pick: Pick) -> float:
+    before = sum(e.calls * e.mean_ms for e in pick.effects)
+    return pick.saved_ms / before if before else 0.0
+
+
+def _account(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> Pick:
+    """What one index of the set does: the statements that it serves, compared with the set without it."""
+    effects = []
+    saved = 0.0
+    for statement in problem.reading(item.spec.table):
+        relevant = problem.relevant(statement, chosen)
+        without = problem.source.cost(statement.queryid, relevant - {item.spec})
+        having = problem.source.cost(statement.queryid, relevant)
+        if without > 0 and 1.0 - having / without >= MIN_EFFECT:
+            before = problem.source.cost(statement.queryid, frozenset())
+            effects.append(
+                QueryEffect(
+                    statement.queryid, statement.text, statement.calls, statement.mean_ms, before, having
+                )
+            )
+            saved += statement.total_ms * min(1.0, (without - having) / before if before else 0.0)
+    effects.sort(key=lambda e: (-e.saved_ms, e.queryid))
+    return Pick(item.candidate, item.bytes, saved, item.write_ms, tuple(effects))
+
+
+def _why_not(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> str:
+    """The first reason that holds, with numbers."""
+    reads = sum(problem.saved(s, frozenset({item.spec})) for s in problem.reading(item.spec.table))
+    if reads <= 0:
+        return "no statement of the workload gets cheaper with it"
+    if reads <= item.write_ms:
+        return (
+            f"it would save {reads:.0f} ms of reads and cost {item.write_ms:.0f} ms of writes in the same time: "
+            "it slows inserts, or updates would no longer be HOT"
+        )
+    if reads < MIN_WORKLOAD_SHARE * problem.total_ms:
+        return f"it would save {reads:.1f} of {problem.total_ms:.0f} ms: not worth an index"
+    better = [s for s in chosen if s.table == item.spec.table]
+    if better:
+        return "a chosen index on the table serves the same statements as well or better"
+    if item.bytes > problem.budget:
+        return f"it needs {item.bytes / 2**20:.1f} MB; the storage budget is {problem.budget / 2**20:.1f} MB"
+    return "its statements would gain too little, or the budget is spent on indexes that pay more"
