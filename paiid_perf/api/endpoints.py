@@ -87,8 +87,7 @@ class Endpoints:
 
     def of(self, request: HttpRequest) -> tuple[Endpoint, Route | None]:
         """The request's class, and its route where it had to be looked up."""
-        if self._version != registry.version:
-            self._rebuild()
+        self._follow_registry()
         path = request.path_info
         if self._table.has_names:
             route = self.route(request)
@@ -105,6 +104,15 @@ class Endpoints:
                 self._routes.clear()
             route = self._routes[key] = _resolve(*key)
         return route
+
+    def of_route(self, route: Route) -> Endpoint:
+        """The class of a route, for who has no request."""
+        self._follow_registry()
+        return self._table.by_name(route) or self._table.by_prefix(f"/{route.template}")
+
+    def _follow_registry(self) -> None:
+        if self._version != registry.version:
+            self._rebuild()
 
     def _rebuild(self) -> None:
         version = registry.version

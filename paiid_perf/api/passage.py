@@ -238,10 +238,18 @@ class Passage:
         endpoint = f"{method_of(self.request)} {self._template()}"
         ms = (perf_counter() - self.started) * 1000
         recorder.request(endpoint, status, ms, trace.queries, trace.db * 1000, size)
+        if self.cache and self.lookup is not None:
+            self._record_cache(endpoint, ms)
         if trace.statements is not None:
             recorder.count("api.watched", endpoint)
             for line, asked, times in trace.repeated():
                 recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
+
+    def _record_cache(self, endpoint: str, ms: float) -> None:
+        if self.cache in ("HIT", "STALE"):
+            recorder.gauge("api.hit_ms", endpoint, ms)
+        else:
+            recorder.gauge("api.view_ms", endpoint, self.timing.view)
 
     def _template(self) -> str:
         match = self.request.resolver_match

@@ -47,15 +47,74 @@ class ResponseStrategy:
 
 
 @dataclass(frozen=True, slots=True)
+class RepeatFacts:
+    """A statement that one request sends again and again, and the host's line of code that sends it."""
+
+    line: str
+    asked: str
+    """``table.column`` of the look-up."""
+    times: float
+    """Runs in one request, on average over the requests that repeat it."""
+    seen: int
+    """Watched requests that repeated it."""
+    fetch: Literal["select_related", "prefetch_related", ""] = ""
+    """What would fetch it at once, where the look-up follows a relation."""
+    relations: tuple[str, ...] = ()
+    """The relation's name on the model that follows it; several where several models could."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndpointFacts:
     """What the recorder saw of one endpoint in a window. Times in ms."""
 
     endpoint: str
+    """``GET route/template/``"""
     requests: int
     errors: int
+    """Answers of 500 and above."""
     p50_ms: float
     p95_ms: float
     mean_ms: float
     queries_per_request: float
     db_ms_per_request: float
-    details: tuple[tuple[str, Any], ...] = ()
+    bytes_per_request: float = 0.0
+    objective_ms: float = 500.0
+    limited: bool = True
+    """Whether a rate applies to it."""
+    strategy: str = ""
+    """Name of its ResponseStrategy."""
+    hit_ms: float | None = None
+    """Mean time of a cached answer; None where none was given."""
+    view_ms: float | None = None
+    """Mean time of its view, where its answers are cached."""
+    hits: int = 0
+    misses: int = 0
+    watched: int = 0
+    """Requests in which repeating statements were looked for."""
+    repeats: tuple[RepeatFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Something that a person should do about an endpoint."""
+
+    key: str
+    title: str
+    why: str
+    how: str
+    evidence: tuple[tuple[str, Any], ...] = ()
+    expected_gain: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A scored fact; ``value`` None where too little was seen."""
+
+    name: str
+    label: str
+    value: float | None
+    target: float
+    worst: float
+    weight: float
+    unit: str
+    hint: str

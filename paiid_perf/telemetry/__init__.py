@@ -8,7 +8,21 @@ from paiid_perf.telemetry.recorder import recorder
 from paiid_perf.telemetry.rows import Row
 from paiid_perf.telemetry.sinks import acknowledge, drain
 
-__all__ = ["Row", "acknowledge", "drain", "recorder", "store"]
+__all__ = ["Row", "acknowledge", "collect", "drain", "recorder", "store"]
+
+
+def collect() -> int:
+    """Hand this process' metrics over and store what all processes handed over; returns rows stored.
+
+    Raises:
+        RedisError: Redis does not answer; what it holds is stored another time.
+    """
+    recorder.flush()
+    stored = 0
+    for batch_id, rows in drain():
+        stored += len(rows) if store(batch_id, rows) else 0
+        acknowledge(batch_id)
+    return stored
 
 
 def store(batch_id: str, rows: list[Row]) -> bool:
