@@ -33,8 +33,8 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import candidates as candidate_rules
 from paiid_perf.database.rules.indexes import drops, names, render, size, writes
-from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.bind import stable_bindings
+from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.select import Item, Problem, Selection, select
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.session import Session, connect
@@ -169,6 +169,7 @@ def _judged(
         items,
         budget,
         settings.MIN_GAIN,
+        look.workload.whole_ms,
         late,
     )
     chosen = select(problem)
@@ -428,9 +429,8 @@ def _drops(
     coming = {p.candidate.spec: names.index_name(p.candidate.spec) for p in chosen.picks}
     found: list[Proposal] = []
     for table in look.catalog.tables.values():
-        for drop in (*drops.redundant(table, coming), *drops.unused(table, look.catalog, now)):
-            if _harmless(drop, look, source, frozenset(coming)):
-                found.append(_drop(drop, look, alias))
+        thought_of = (*drops.redundant(table, coming), *drops.unused(table, look.catalog, now))
+        found += [_drop(d, look, alias) for d in thought_of if _harmless(d, look, source, frozenset(coming))]
     return found
 
 

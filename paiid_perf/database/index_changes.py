@@ -53,6 +53,7 @@ def create(payload: Json, ctx: ChangeContext) -> Json:
         )
         if payload.get("analyze"):
             actions.analyze(session, payload["schema"], payload["table"], ctx.settings.DDL_TIMEOUT)
+        workload.remember(session, payload["table"], ctx.now)
     ctx.progress(1.0, f"built {payload['name']}")
     return {"name": payload["name"], "bytes": built.bytes, "definition": built.definition}
 
@@ -92,6 +93,7 @@ def _drop(session: Session, payload: Json, ctx: ChangeContext) -> None:
         timeout=ctx.settings.DDL_TIMEOUT,
         lock=ctx.settings.LOCK_TIMEOUT,
     )
+    workload.remember(session, payload["table"], ctx.now)
 
 
 # --- drop --------------------------------------------------------------------------------------------------
@@ -163,7 +165,8 @@ def _statements(payload: Json) -> dict[str, Statement]:
 
 def _numbers(session: Session, payload: Json) -> dict[str, float]:
     rows = session.rows(
-        "SELECT coalesce(sum(idx_scan), 0)::float AS scans, coalesce(sum(pg_relation_size(indexrelid)), 0)::float AS bytes "
+        "SELECT coalesce(sum(idx_scan), 0)::float AS scans, "
+        "coalesce(sum(pg_relation_size(indexrelid)), 0)::float AS bytes "
         "FROM pg_stat_user_indexes WHERE schemaname = %s AND indexrelname = %s",
         [payload["schema"], payload["name"]],
     )

@@ -238,6 +238,8 @@ class Workload:
     since: datetime | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Reason → how many statements were left out for it."""
+    whole_ms: float = 0.0
+    """What all statements took since the counters began, however short the window: what "worth it" is measured by."""
     notes: tuple[str, ...] = ()
 
 

@@ -15,7 +15,7 @@ SELECT i.indisvalid, pg_get_indexdef(i.indexrelid)
 """
 
 
-class AdoptIndexConcurrently(AddIndexConcurrently):  # type: ignore[misc]
+class AdoptIndexConcurrently(AddIndexConcurrently):
     """AddIndexConcurrently that does nothing where a valid index of that name is on the table already.
 
     An invalid one, left by a build that failed, is dropped and built again.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from paiid_perf.database.index_types import (
@@ -28,22 +29,19 @@ from paiid_perf.database.session import Session
 
 Row = Mapping[str, Any]
 
-_USER_SCHEMAS = (
-    "n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(temp|toast)'"
-)
-
 #: Every relation that a query can name.
-_NAMES = f"""
+_NAMES = """
 SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        pg_table_is_visible(c.oid) AS visible
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE c.relkind IN ('r', 'p', 'm', 'f', 'v') AND {_USER_SCHEMAS}
+ WHERE c.relkind IN ('r', 'p', 'm', 'f', 'v')
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND n.nspname !~ '^pg_(temp|toast)'
 """
 
 #: Size, counters and rights of the tables looked at.
 _TABLES = """
-SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind, c.relispartition AS is_partition,
-       c.reltuples AS rows, c.relpages AS pages, c.relallvisible AS visible_pages,
+SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       c.relispartition AS is_partition, c.reltuples AS rows, c.relpages AS pages, c.relallvisible AS visible_pages,
        pg_has_role(c.relowner, 'USAGE') AS owned,
        coalesce(s.n_live_tup, 0) AS live, coalesce(s.n_tup_ins, 0) AS inserted, coalesce(s.n_tup_upd, 0) AS updated,
        coalesce(s.n_tup_hot_upd, 0) AS hot, coalesce(s.n_tup_del, 0) AS deleted,
@@ -81,23 +79,30 @@ SELECT a.attrelid::bigint AS oid, a.attname AS name, format_type(a.atttypid, a.a
  ORDER BY a.attrelid, a.attnum, s.inherited = (c.relkind = 'p')
 """
 
+#: Indexes with every part that decides whether two are the same: keys, classes, collations, order, INCLUDE, WHERE.
 _INDEXES = """
 SELECT i.indrelid::bigint AS oid, ic.relname AS name, am.amname AS method, i.indisunique AS is_unique,
-       i.indisprimary AS is_primary, i.indisvalid AND i.indisready AND i.indislive AS valid, i.indisreplident AS replica_identity,
-       i.indisclustered AS clustered, ic.relispartition AS inherited, i.indnkeyatts AS key_count,
+       i.indisprimary AS is_primary, i.indisvalid AND i.indisready AND i.indislive AS valid,
+       i.indisreplident AS replica_identity, i.indisclustered AS clustered, ic.relispartition AS inherited,
+       i.indnkeyatts AS key_count,
        i.indisexclusion OR EXISTS (SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid) AS is_constraint,
        greatest(ic.relpages, 0)::bigint * 8192 AS bytes, coalesce(s.idx_scan, 0) AS scans,
-       pg_get_indexdef(i.indexrelid) AS definition, coalesce(pg_get_expr(i.indpred, i.indrelid, true), '') AS predicate,
+       pg_get_indexdef(i.indexrelid) AS definition,
+       coalesce(pg_get_expr(i.indpred, i.indrelid, true), '') AS predicate, i.indoption::int[] AS options,
        ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, true) FROM generate_series(1, i.indnatts) k) AS parts,
-       i.indkey::int[] AS attributes, i.indoption::int[] AS options,
        ARRAY(SELECT CASE WHEN o.opcdefault THEN '' ELSE o.opcname::text END
-               FROM unnest(i.indclass::oid[]) WITH ORDINALITY AS u(oid, n) JOIN pg_opclass o ON o.oid = u.oid ORDER BY u.n) AS opclasses,
-       ARRAY(SELECT CASE WHEN u.oid = 0 OR a.attcollation IS NULL OR a.attcollation = u.oid THEN '' ELSE l.collname::text END
-               FROM unnest(i.indcollation::oid[], (i.indkey::int[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS u(oid, att, n)
+               FROM unnest(i.indclass::oid[]) WITH ORDINALITY AS u(oid, n)
+               JOIN pg_opclass o ON o.oid = u.oid ORDER BY u.n) AS opclasses,
+       ARRAY(SELECT CASE WHEN u.oid = 0 OR a.attcollation IS NULL OR a.attcollation = u.oid THEN ''
+                         ELSE l.collname::text END
+               FROM unnest(i.indcollation::oid[], (i.indkey::int[])[0:i.indnkeyatts - 1])
+                    WITH ORDINALITY AS u(oid, att, n)
                LEFT JOIN pg_collation l ON l.oid = u.oid
-               LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.att AND u.att > 0 ORDER BY u.n) AS collations,
+               LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.att AND u.att > 0
+              ORDER BY u.n) AS collations,
        ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int[]) WITH ORDINALITY AS u(att, n)
-               LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.att AND u.att > 0 ORDER BY u.n) AS names
+               LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.att AND u.att > 0
+              ORDER BY u.n) AS names
   FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
   LEFT JOIN pg_stat_user_indexes s ON s.indexrelid = i.indexrelid
  WHERE i.indrelid = ANY(%s)
@@ -114,7 +119,8 @@ _VIEWS = "SELECT oid::bigint AS oid, pg_get_viewdef(oid) AS sql FROM pg_class WH
 
 _SERVER = """
 SELECT current_setting('server_version_num')::int AS version,
-       current_setting('seq_page_cost')::float AS seq_page_cost, current_setting('random_page_cost')::float AS random_page_cost,
+       current_setting('seq_page_cost')::float AS seq_page_cost,
+       current_setting('random_page_cost')::float AS random_page_cost,
        current_setting('cpu_tuple_cost')::float AS cpu_tuple_cost,
        current_setting('cpu_index_tuple_cost')::float AS cpu_index_tuple_cost,
        current_setting('cpu_operator_cost')::float AS cpu_operator_cost,
@@ -123,7 +129,8 @@ SELECT current_setting('server_version_num')::int AS version,
        current_setting('max_parallel_workers_per_gather')::int AS parallel_workers,
        ARRAY(SELECT extname::text FROM pg_extension) AS extensions,
        ARRAY(SELECT name::text FROM pg_available_extensions) AS available,
-       (SELECT sum(greatest(relpages, 0))::bigint * 8192 FROM pg_class WHERE relkind IN ('r', 'i', 'm', 't')) AS database_bytes,
+       (SELECT sum(greatest(relpages, 0))::bigint * 8192 FROM pg_class
+         WHERE relkind IN ('r', 'i', 'm', 't')) AS database_bytes,
        (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) AS stats_reset,
        pg_is_in_recovery() AS is_replica, EXISTS (SELECT 1 FROM pg_stat_replication) AS has_replicas
 """
@@ -174,8 +181,9 @@ def read(session: Session, texts: Iterable[str], extra: Iterable[str] = ()) -> C
 
 
 def _planner(server: Row) -> PlannerSettings:
-    fields = PlannerSettings.__slots__  # type: ignore[attr-defined]
-    return PlannerSettings(**{f: float(server[f]) if f != "parallel_workers" else server[f] for f in fields})
+    workers = int(server["parallel_workers"])
+    floats = {f.name: float(server[f.name]) for f in fields(PlannerSettings) if f.name != "parallel_workers"}
+    return PlannerSettings(parallel_workers=workers, **floats)
 
 
 _WORD = re.compile(r'"((?:[^"]|"")+)"|([A-Za-z_\u0080-\uffff][\w$]*)')

@@ -30,15 +30,15 @@ def owners(catalog: Catalog) -> dict[TableKey, ModelFact]:
 
 def _fact(model: type[Model]) -> ModelFact:
     meta = model._meta
-    fields = {f.column: f.name for f in meta.local_concrete_fields}
+    fields = {f.column: f.name for f in meta.local_concrete_fields if f.column}
     label = "" if meta.auto_created else meta.app_label
     return ModelFact(label, model.__name__, fields, _latest_migration(meta.app_label))
 
 
 @lru_cache(maxsize=1)
 def _leaves() -> dict[str, str]:
-    loader = MigrationLoader(None, ignore_no_initial=True)
-    return {app: name for app, name in sorted(loader.graph.leaf_nodes())}
+    """App label → its newest migration; of several leaves (unmerged branches) the last by name."""
+    return dict(sorted(MigrationLoader(None).graph.leaf_nodes()))
 
 
 def _latest_migration(app_label: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +21,9 @@ from paiid_perf.database.session import Session
 from paiid_perf.models import StatementSnapshot
 from paiid_perf.telemetry import samples
 
+#: A sampled statement: its shape and its constants.
+SampledRun = tuple[str, tuple[str, ...]]
+
 #: Where the extension lives and which columns it has (1.8+ is PostgreSQL 13+; ours are all in it).
 _WHERE = """
 SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
@@ -28,7 +32,8 @@ SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.
 
 #: Per queryid, over users and over top-level and nested calls; our own role's EXPLAINs are utility statements.
 _STATEMENTS = """
-SELECT s.queryid::text AS queryid, min(s.query) AS text, sum(s.calls)::float AS calls, sum(s.total_exec_time)::float AS total_ms,
+SELECT s.queryid::text AS queryid, min(s.query) AS text, sum(s.calls)::float AS calls,
+       sum(s.total_exec_time)::float AS total_ms,
        sum(s.rows)::float AS rows, sum(s.shared_blks_hit + s.shared_blks_read)::float AS blocks,
        coalesce(sqrt(sum(s.calls * s.stddev_exec_time ^ 2) / nullif(sum(s.calls), 0)), 0)::float AS stddev_ms
   FROM {schema}.pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
@@ -77,8 +82,8 @@ def _statement(row: Mapping[str, Any]) -> Statement:
     )
 
 
-def read(session: Session, samples: Sequence[tuple[str, tuple[str, ...]]] = ()) -> Workload | None:
-    """What ran since the last snapshot (or since the counters began), linked to sampled runs.
+def read(session: Session, sampled_runs: Sequence[SampledRun] = ()) -> Workload | None:
+    """What ran since its tables' indexes were last changed by us (or since the counters began), linked to sampled runs.
 
     Returns None where pg_stat_statements is not there or not preloaded.
     """
@@ -86,15 +91,15 @@ def read(session: Session, samples: Sequence[tuple[str, tuple[str, ...]]] = ()) 
     if now is None:
         return None
     before, taken = last_snapshot()
-    since = subtract(now, before)
-    return workload_of(
-        since.statements.values(), samples, since=taken if since.is_delta else now.reset, notes=since.notes
-    )
+    window = subtract(now, before)
+    whole = sum(s.total_ms for s in now.statements.values() if not reason_to_leave_out(s.text))
+    found = workload_of(window.statements.values(), sampled_runs, since=now.reset, notes=window.notes)
+    return replace(found, whole_ms=whole, since=now.reset or taken)
 
 
 def workload_of(
     statements: Iterable[Statement],
-    samples: Sequence[tuple[str, tuple[str, ...]]] = (),
+    sampled_runs: Sequence[SampledRun] = (),
     *,
     source: str = "pg_stat_statements",
     since: datetime | None = None,
@@ -109,27 +114,46 @@ def workload_of(
             left_out[reason] += 1
         else:
             kept.append(statement)
-    return Workload(merged(kept, samples), source, since, dict(left_out), notes)
+    whole = sum(s.total_ms for s in kept)
+    return Workload(merged(kept, sampled_runs), source, since, dict(left_out), whole, notes)
+
+
+#: Snapshots kept; only the newest is read, the others are history.
+SNAPSHOTS = 5
+_FIELDS = ("text", "calls", "total_ms", "rows", "blocks", "stddev_ms")
 
 
 def last_snapshot() -> tuple[Counters | None, datetime | None]:
     """The newest StatementSnapshot; none where our tables were never migrated."""
     try:
-        found = StatementSnapshot.objects.order_by("-taken_at").first()
+        found = StatementSnapshot.objects.order_by("-taken_at", "-pk").first()
     except DatabaseError:
         return None, None
     if found is None:
         return None, None
-    statements = {
-        queryid: Statement(
-            queryid, s["text"], s["calls"], s["total_ms"], s["rows"], s["blocks"], s["stddev_ms"]
-        )
-        for queryid, s in found.statements.items()
-    }
+    statements = {q: Statement(q, *(s[f] for f in _FIELDS)) for q, s in found.statements.items()}
     return Counters(statements, found.stats_reset), found.taken_at
 
 
-def sampled() -> list[tuple[str, tuple[str, ...]]]:
+def remember(session: Session, table: str, now: datetime) -> None:
+    """Note where the counters of a table's statements stand: its indexes have changed, what they took before says
+    nothing of what they take now. Does nothing where our tables were never migrated."""
+    current = counters(session)
+    if current is None:
+        return
+    before, _ = last_snapshot()
+    kept = dict(before.statements) if before is not None and before.reset == current.reset else {}
+    kept |= {q: s for q, s in current.statements.items() if table.lower() in s.text.lower()}
+    rows = {q: {f: getattr(s, f) for f in _FIELDS} for q, s in kept.items() if q in current.statements}
+    try:
+        StatementSnapshot.objects.create(taken_at=now, stats_reset=current.reset, statements=rows)
+        old = StatementSnapshot.objects.order_by("-taken_at", "-pk").values_list("pk", flat=True)[SNAPSHOTS:]
+        StatementSnapshot.objects.filter(pk__in=list(old)).delete()
+    except DatabaseError:
+        return
+
+
+def sampled() -> list[SampledRun]:
     """Sampled statements as (shape, constants), newest first; none where nothing samples."""
     found = []
     for sample in samples.read():

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from paiid_perf.database.index_types import Catalog, Column, Predicate, Query, Statement
+from paiid_perf.database.index_types import Catalog, Column, Predicate, Query, Statement, Table
 from paiid_perf.database.rules.indexes.parse import Bindings
 from paiid_perf.database.rules.indexes.texts import repaired
 
@@ -46,12 +46,19 @@ def representative(query: Query, catalog: Catalog, statement: Statement, variant
             table = catalog.tables.get(relation.table or "")
             for predicate in relation.predicates if table else ():
                 for part in (predicate, *predicate.branches):
-                    column = table.columns.get(part.key) if table else None
-                    values |= _for_predicate(part, column, variant)
+                    values |= _for_predicate(part, _column(part, table), variant)
     for word, number in _LIMIT.findall(statement.text):
         rows = max(1, round(statement.rows_per_call)) if statement.calls else 10
         values[int(number)] = "0" if word.upper() == "OFFSET" else str(rows)
     return values
+
+
+def _column(predicate: Predicate, table: Table | None) -> Column | None:
+    """The column whose values a predicate is about, also inside ``UPPER(…)``."""
+    if table is None:
+        return None
+    name = predicate.key if predicate.is_column else next(iter(predicate.columns), "")
+    return table.columns.get(name) if predicate.is_column or len(predicate.columns) == 1 else None
 
 
 def _for_predicate(predicate: Predicate, column: Column | None, variant: int) -> dict[int, str]:

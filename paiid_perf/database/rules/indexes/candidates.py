@@ -162,7 +162,7 @@ def _key_lists(parts: Parts, width: int) -> Iterator[tuple[KeyPart, ...]]:
         tails.append(parts.group)
     heads = [equal, (*equal, *listed), listed, *((e,) for e in (*equal, *listed))]
     heads += [(j,) for j in joins] + [(*equal, j) for j in joins] + [(j, *equal) for j in joins]
-    heads += [pair for pair in permutations((*equal, *listed), 2)]
+    heads += list(permutations((*equal, *listed), 2))
     for head in heads:
         yield from _trimmed(head, width)
         for tail in tails:

@@ -86,7 +86,9 @@ def unused(table: Table, catalog: Catalog, now: datetime) -> Iterator[Drop]:
             and index.bytes >= _SMALL
             and not _supports_key(index, table)
         ):
-            because = f"no scan has used it in {days} days, and {w.inserted + w.updated:,} writes have kept it up to date"
+            because = (
+                f"no scan has used it in {days} days; {w.inserted + w.updated:,} writes kept it up to date"
+            )
             yield Drop(table, index, because, risk="medium")
 
 

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
 
 import sqlglot
 from sqlglot import exp
@@ -31,15 +32,18 @@ from paiid_perf.database.rules.indexes.texts import repaired
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
+#: A node of sqlglot's tree: its class hierarchy differs between the versions that we accept.
+Node: TypeAlias = Any
+
 _MAX_DEPTH = 12
-_RANGES: dict[type[exp.Expression], tuple[bool, bool]] = {
+_RANGES: dict[type[Any], tuple[bool, bool]] = {
     # operator → (bounds below, bounds above)
     exp.GT: (True, False),
     exp.GTE: (True, False),
     exp.LT: (False, True),
     exp.LTE: (False, True),
 }
-_OPS: dict[type[exp.Expression], Op] = {
+_OPS: dict[type[Any], Op] = {
     exp.ArrayContainsAll: "contains",
     exp.ArrayContainedBy: "other",
     exp.ArrayOverlaps: "overlap",
@@ -69,7 +73,7 @@ class _Source:
 
     alias: str
     table: TableKey | None = None
-    outputs: dict[str, exp.Expression] = field(default_factory=dict)
+    outputs: dict[str, Node] = field(default_factory=dict)
     """Output column → expression over aliases of the enclosing block (flattened) or of the child block."""
     child: int | None = None
 
@@ -80,7 +84,7 @@ class _Scope:
 
     block: int
     parent: _Scope | None
-    ctes: dict[str, exp.Query]
+    ctes: dict[str, Node]
     sources: dict[str, _Source] = field(default_factory=dict)
     prefix: str = ""
 
@@ -167,7 +171,7 @@ class _Reader:
 
     # --- statements ------------------------------------------------------------------------------------
 
-    def statement(self, tree: exp.Expression) -> Query:
+    def statement(self, tree: Node) -> Query:
         write = None
         if isinstance(tree, exp.Query):
             self.query(tree, None, {}, None)
@@ -176,7 +180,7 @@ class _Reader:
         blocks = tuple(d.finished() for d in self.drafts)
         return Query(blocks, write, tuple(dict.fromkeys(self.notes)))
 
-    def _write(self, tree: exp.Expression) -> Write | None:
+    def _write(self, tree: Node) -> Write | None:
         target = tree.this.this if isinstance(tree.this, exp.Schema) else tree.this
         table = self._table(target) if isinstance(target, exp.Table) else None
         if isinstance(tree, exp.Insert):
@@ -195,7 +199,7 @@ class _Reader:
         key = self.catalog.resolve(_name(node.args.get("db")), _name(node.this))
         return key if key in self.catalog.tables else None
 
-    def _modify(self, tree: exp.Expression, target: exp.Expression) -> None:
+    def _modify(self, tree: Node, target: Node) -> None:
         """The reading half of an UPDATE or DELETE, as a SELECT."""
         scope = self._new_scope(None, self._ctes(tree, {}), None)
         self._source(target, scope, "inner")
@@ -212,11 +216,11 @@ class _Reader:
 
     # --- queries ---------------------------------------------------------------------------------------
 
-    def _new_scope(self, parent: _Scope | None, ctes: dict[str, exp.Query], per_row_of: int | None) -> _Scope:
+    def _new_scope(self, parent: _Scope | None, ctes: dict[str, Node], per_row_of: int | None) -> _Scope:
         self.drafts.append(_Draft(per_row_of=per_row_of))
         return _Scope(len(self.drafts) - 1, parent, ctes)
 
-    def _ctes(self, tree: exp.Expression, known: dict[str, exp.Query]) -> dict[str, exp.Query]:
+    def _ctes(self, tree: Node, known: dict[str, Node]) -> dict[str, Node]:
         with_ = tree.args.get("with_") or tree.args.get("with")
         found = dict(known)
         for cte in with_.expressions if with_ is not None else []:
@@ -226,9 +230,7 @@ class _Reader:
                 self.notes.append("a CTE that writes is costed without its reads")
         return found
 
-    def query(
-        self, tree: exp.Expression, parent: _Scope | None, ctes: dict[str, exp.Query], per_row_of: int | None
-    ) -> int:
+    def query(self, tree: Node, parent: _Scope | None, ctes: dict[str, Node], per_row_of: int | None) -> int:
         """Read a SELECT or set operation into blocks of its own; returns the first one's number."""
         self.depth += 1
         if self.depth > _MAX_DEPTH:
@@ -294,7 +296,7 @@ class _Reader:
 
     # --- FROM ------------------------------------------------------------------------------------------
 
-    def _source(self, node: exp.Expression, scope: _Scope, kind: JoinKind) -> None:
+    def _source(self, node: Node, scope: _Scope, kind: JoinKind) -> None:
         if isinstance(node, exp.Paren):
             self._source(node.this, scope, kind)
         elif isinstance(node, exp.Table):
@@ -343,7 +345,7 @@ class _Reader:
 
     def _derived(
         self,
-        tree: exp.Expression,
+        tree: Node,
         alias: str,
         scope: _Scope,
         *,
@@ -370,21 +372,21 @@ class _Reader:
         where = tree.args.get("where")
         if where is not None:
             self._conditions(where.this, inner)
-        outputs = {}
+        outputs: dict[str, Node] = {}
         for item in tree.expressions:
             outputs |= self._flat_outputs(item, inner)
         return _Source(alias, None, outputs)
 
-    def _flat_outputs(self, item: exp.Expression, inner: _Scope) -> dict[str, exp.Expression]:
+    def _flat_outputs(self, item: Node, inner: _Scope) -> dict[str, Node]:
         if isinstance(item, exp.Star) or (isinstance(item, exp.Column) and isinstance(item.this, exp.Star)):
             return self._starred(item, inner)
         body = item.this if isinstance(item, exp.Alias) else item
         name = _folded(item.args["alias"]) if isinstance(item, exp.Alias) else _folded_name(item)
         return {name: self._resolved(body, inner)}
 
-    def _starred(self, item: exp.Expression, inner: _Scope) -> dict[str, exp.Expression]:
+    def _starred(self, item: Node, inner: _Scope) -> dict[str, Node]:
         wanted = _folded(item.args.get("table")) if isinstance(item, exp.Column) else ""
-        outputs: dict[str, exp.Expression] = {}
+        outputs: dict[str, Node] = {}
         for alias, source in inner.sources.items():
             if wanted and alias != wanted:
                 continue
@@ -394,11 +396,11 @@ class _Reader:
             outputs |= source.outputs
         return outputs
 
-    def _child_outputs(self, tree: exp.Expression, child: int | None) -> dict[str, exp.Expression]:
+    def _child_outputs(self, tree: Node, child: int | None) -> dict[str, Node]:
         """Outputs of a derived table that are plain columns of its own block and may be filtered there."""
         if child is None or not isinstance(tree, exp.Select):
             return {}
-        outputs: dict[str, exp.Expression] = {}
+        outputs: dict[str, Node] = {}
         for item in tree.expressions:
             body = item.this if isinstance(item, exp.Alias) else item
             if isinstance(body, exp.Column) and not isinstance(body.this, exp.Star):
@@ -415,7 +417,7 @@ class _Reader:
 
     # --- names -----------------------------------------------------------------------------------------
 
-    def _find(self, column: exp.Column, scope: _Scope) -> tuple[_Scope, exp.Expression] | None:
+    def _find(self, column: exp.Column, scope: _Scope) -> tuple[_Scope, Node] | None:
         """The scope that knows the column, and what it means there (a column of a block's alias, or an expression)."""
         table, name = _folded(column.args.get("table")), _folded(column.this)
         at: _Scope | None = scope
@@ -429,7 +431,7 @@ class _Reader:
             at = at.parent
         return None
 
-    def _in_scope(self, scope: _Scope, table: str, name: str) -> exp.Expression | None:
+    def _in_scope(self, scope: _Scope, table: str, name: str) -> Node | None:
         for alias, source in scope.sources.items():
             if not table or alias == table:
                 found = self._column_of(source, name, explicit=bool(table))
@@ -437,7 +439,7 @@ class _Reader:
                     return found
         return None
 
-    def _column_of(self, source: _Source, name: str, *, explicit: bool) -> exp.Expression | None:
+    def _column_of(self, source: _Source, name: str, *, explicit: bool) -> Node | None:
         if source.table is not None:
             known = name in self.catalog.tables[source.table].columns
             return _column(source.alias, name) if known else None
@@ -445,10 +447,10 @@ class _Reader:
             return source.outputs[name]
         return _column(source.alias, name) if explicit or name in source.outputs else None
 
-    def _resolved(self, node: exp.Expression, scope: _Scope) -> exp.Expression:
+    def _resolved(self, node: Node, scope: _Scope) -> Node:
         """A copy in which each column carries its block's alias; outer columns become parameters."""
 
-        def swap(n: exp.Expression) -> exp.Expression:
+        def swap(n: Node) -> Node:
             if isinstance(n, exp.Query) and not isinstance(n, exp.Subquery):
                 return exp.Placeholder(this="subquery")
             if not isinstance(n, exp.Column) or isinstance(n.this, exp.Star) or n.meta.get("own"):
@@ -463,20 +465,20 @@ class _Reader:
 
         return node.copy().transform(swap)
 
-    def _use(self, node: exp.Expression, block: int) -> None:
+    def _use(self, node: Node, block: int) -> None:
         for column in node.find_all(exp.Column):
             alias = column.table
             if alias in self.drafts[block].columns:
                 self.drafts[block].columns[alias].add(column.name)
 
-    def _nested(self, tree: exp.Expression, scope: _Scope) -> int:
+    def _nested(self, tree: Node, scope: _Scope) -> int:
         """A sub-query in an expression: run once, or once a row where it reads the row."""
         block = self.query(tree, scope, scope.ctes, scope.block)
         if block not in self.correlated:
             self.drafts[block].per_row_of = None
         return block
 
-    def _note_columns(self, node: exp.Expression, scope: _Scope) -> None:
+    def _note_columns(self, node: Node, scope: _Scope) -> None:
         """Record the columns that an expression reads, and read the sub-queries inside it."""
         for inner in _outermost_queries(node):
             self._nested(inner, scope)
@@ -496,12 +498,12 @@ class _Reader:
     # --- conditions ------------------------------------------------------------------------------------
 
     def _conditions(
-        self, node: exp.Expression, scope: _Scope, kind: JoinKind = "inner", inner: set[str] | None = None
+        self, node: Node, scope: _Scope, kind: JoinKind = "inner", inner: set[str] | None = None
     ) -> None:
         for conjunct in _conjuncts(node):
             self._condition(conjunct, scope, kind, inner or set())
 
-    def _condition(self, node: exp.Expression, scope: _Scope, kind: JoinKind, inner: set[str]) -> None:
+    def _condition(self, node: Node, scope: _Scope, kind: JoinKind, inner: set[str]) -> None:
         if self._subquery_condition(node, scope):
             return
         self._note_columns(node, scope)
@@ -561,7 +563,7 @@ class _Reader:
         for alias, key in ((left, left_key), (right, right_key)):
             draft.columns[alias].add(key)
 
-    def _subquery_condition(self, node: exp.Expression, scope: _Scope) -> bool:
+    def _subquery_condition(self, node: Node, scope: _Scope) -> bool:
         """EXISTS, IN (SELECT …) and their negations, as semi and anti joins where the planner makes them so."""
         negated = isinstance(node, exp.Not)
         body = _unparenthesised(node.this if negated else node)
@@ -577,9 +579,7 @@ class _Reader:
             return self._semi(body.args["query"], body.this, scope, "semi")
         return False
 
-    def _semi(
-        self, tree: exp.Expression, outer: exp.Expression | None, scope: _Scope, kind: JoinKind
-    ) -> bool:
+    def _semi(self, tree: Node, outer: Node | None, scope: _Scope, kind: JoinKind) -> bool:
         tree = _unwrapped(tree)
         if not isinstance(tree, exp.Select) or not _is_flat(tree, semi=True):
             return self._hashed(tree, outer, scope)
@@ -597,9 +597,7 @@ class _Reader:
         draft.joins = [_as_kind(j, before, added, kind) for j in draft.joins]
         return True
 
-    def _in_join(
-        self, outer: exp.Expression, item: exp.Expression, scope: _Scope, inner: _Scope, kind: JoinKind
-    ) -> None:
+    def _in_join(self, outer: Node, item: Node, scope: _Scope, inner: _Scope, kind: JoinKind) -> None:
         body = item.this if isinstance(item, exp.Alias) else item
         left, right = self._resolved(outer, scope), self._resolved(body, inner)
         ours, theirs = _aliases(left), _aliases(right)
@@ -607,7 +605,7 @@ class _Reader:
             pair = next(iter(ours)), self._key(left)[0], next(iter(theirs)), self._key(right)[0]
             self._join(*pair, scope, kind)
 
-    def _hashed(self, tree: exp.Expression, outer: exp.Expression | None, scope: _Scope) -> bool:
+    def _hashed(self, tree: Node, outer: Node | None, scope: _Scope) -> bool:
         """``IN`` over a query that is not flattened: its own block, joined as a derived table."""
         child = self._nested(tree, scope)
         if outer is None:
@@ -621,7 +619,7 @@ class _Reader:
 
     # --- predicates ------------------------------------------------------------------------------------
 
-    def _predicate(self, node: exp.Expression) -> Predicate:
+    def _predicate(self, node: Node) -> Predicate:
         """One conjunct whose columns are all of one alias."""
         node = _unparenthesised(node)
         text, columns = self.canonical(node), _columns(node)
@@ -630,7 +628,7 @@ class _Reader:
             return Predicate("", False, "other", (), text, columns)
         return replace(found, text=text, columns=columns)
 
-    def _or(self, node: exp.Expression) -> Predicate | None:
+    def _or(self, node: Node) -> Predicate | None:
         if not isinstance(node, exp.Or):
             return None
         branches = tuple(self._strongest(b) for b in node.flatten())
@@ -640,13 +638,13 @@ class _Reader:
             return replace(branches[0], op="in", values=values)
         return Predicate("", False, "or", branches=branches)
 
-    def _strongest(self, node: exp.Expression) -> Predicate:
+    def _strongest(self, node: Node) -> Predicate:
         """The conjunct of an OR's branch that an index would serve: equality before range."""
         rank = {"eq": 0, "in": 1, "contains": 2, "search": 2, "range": 3, "like": 4, "ilike": 4}
         found = [self._predicate(c) for c in _conjuncts(node)]
         return min(found, key=lambda p: rank.get(p.op, 9))
 
-    def _comparison(self, node: exp.Expression) -> Predicate | None:
+    def _comparison(self, node: Node) -> Predicate | None:
         if isinstance(node, exp.Escape):
             return self._comparison(node.this)
         if isinstance(node, exp.In):
@@ -674,7 +672,7 @@ class _Reader:
             return self._keyed(node.this, "eq", (str(node.expression.this).lower(),))
         return None
 
-    def _binary(self, node: exp.Expression) -> Predicate | None:
+    def _binary(self, node: Node) -> Predicate | None:
         left, right, kind = node.left, node.right, type(node)
         if isinstance(left, exp.Tuple):
             return self._row_comparison(node)
@@ -692,14 +690,14 @@ class _Reader:
             return self._keyed(left, "in", (None,) * 5)
         return self._keyed(left, _OPS.get(kind, "eq"), (self._literal(right),))
 
-    def _row_comparison(self, node: exp.Expression) -> Predicate | None:
+    def _row_comparison(self, node: Node) -> Predicate | None:
         """``(a, b) > (x, y)``: an index on (a, b) bounds it; its first column stands for it."""
         if type(node) not in _RANGES:
             return None
         below, above = _RANGES[type(node)]
         return self._keyed(node.left.expressions[0], "range", (None if below else "", None if above else ""))
 
-    def _boolean(self, node: exp.Expression) -> Predicate | None:
+    def _boolean(self, node: Node) -> Predicate | None:
         negated = isinstance(node, exp.Not)
         body = _unparenthesised(node.this if negated else node)
         if isinstance(body, exp.Column):
@@ -708,14 +706,14 @@ class _Reader:
             return self._keyed(body.this, "notnull", ())
         return None
 
-    def _keyed(self, node: exp.Expression, op: Op, values: tuple[str | None, ...]) -> Predicate | None:
+    def _keyed(self, node: Node, op: Op, values: tuple[str | None, ...]) -> Predicate | None:
         key, is_column = self._key(node)
         if not key:
             return None
         sql = "" if is_column else self.index_sql(node)
         return Predicate(key, is_column, op, values, expression_sql=sql)
 
-    def _key(self, node: exp.Expression) -> tuple[str, bool]:
+    def _key(self, node: Node) -> tuple[str, bool]:
         node = _without_text_cast(_unparenthesised(node))
         if isinstance(node, exp.Column):
             return node.name, True
@@ -762,7 +760,7 @@ class _Reader:
         for node in named:
             self._note_columns(node, scope)
 
-    def _output(self, node: exp.Expression, tree: exp.Select) -> exp.Expression:
+    def _output(self, node: Node, tree: exp.Select) -> Node:
         """``ORDER BY 1`` and ``ORDER BY name`` mean an output column."""
         if isinstance(node, exp.Literal) and not node.is_string:
             position = int(node.this) - 1
@@ -789,9 +787,7 @@ class _Reader:
             keys.append(key)
         draft.order = keys
 
-    def _sort_key(
-        self, node: exp.Expression, scope: _Scope, descending: bool, nulls_first: bool
-    ) -> SortKey | None:
+    def _sort_key(self, node: Node, scope: _Scope, descending: bool, nulls_first: bool) -> SortKey | None:
         if any(True for _ in node.find_all(exp.AggFunc, exp.Window, exp.Query)):
             return None
         resolved = self._resolved(node, scope)
@@ -814,7 +810,7 @@ class _Reader:
         if offset is not None:
             self.notes.append("OFFSET reads and throws away every skipped row: page by the last key seen")
 
-    def _number(self, node: exp.Expression | None) -> float:
+    def _number(self, node: Node | None) -> float:
         literal = self._literal(node) if node is not None else None
         try:
             return float(literal) if literal is not None else 0.0
@@ -823,7 +819,7 @@ class _Reader:
 
     # --- texts -----------------------------------------------------------------------------------------
 
-    def _literal(self, node: exp.Expression) -> str | None:
+    def _literal(self, node: Node) -> str | None:
         """The value as text where it is a literal or was sampled; None for a parameter."""
         node = _unparenthesised(node)
         if isinstance(node, exp.Cast | exp.Upper | exp.Lower):
@@ -837,19 +833,19 @@ class _Reader:
         number = _parameter(node)
         return _unquoted(self.bindings.values.get(number)) if number else None
 
-    def canonical(self, node: exp.Expression) -> str:
+    def canonical(self, node: Node) -> str:
         """Text that is equal for equal expressions, however the query or the catalogue spelled them."""
         return canonical(self._bound(node))
 
-    def index_sql(self, node: exp.Expression) -> str:
+    def index_sql(self, node: Node) -> str:
         """What CREATE INDEX takes for an expression; empty where a parameter inside it is not constant."""
         bound = self._bound(node)
         if any(True for _ in bound.find_all(exp.Parameter, exp.Placeholder)):
             return ""
         return _bare(bound).sql("postgres")
 
-    def _bound(self, node: exp.Expression) -> exp.Expression:
-        def swap(n: exp.Expression) -> exp.Expression:
+    def _bound(self, node: Node) -> Node:
+        def swap(n: Node) -> Node:
             number = _parameter(n)
             literal = self.bindings.values.get(number) if number in self.bindings.stable else None
             return sqlglot.parse_one(literal, read="postgres") if literal is not None else n
@@ -857,7 +853,7 @@ class _Reader:
         return node.copy().transform(swap) if self.bindings.stable else node
 
 
-_MIRROR: dict[type[exp.Expression], type[exp.Expression]] = {
+_MIRROR: dict[type[Any], type[Any]] = {
     exp.GT: exp.LT,
     exp.GTE: exp.LTE,
     exp.LT: exp.GT,
@@ -868,10 +864,10 @@ _MIRROR: dict[type[exp.Expression], type[exp.Expression]] = {
 # --- small helpers over trees ----------------------------------------------------------------------------
 
 
-def canonical(node: exp.Expression) -> str:
+def canonical(node: Node) -> str:
     """Expression text without qualifiers, needless parentheses, casts to text or letter case of functions."""
 
-    def tidy(n: exp.Expression) -> exp.Expression:
+    def tidy(n: Node) -> Node:
         while isinstance(n, exp.Paren) or _is_needless_cast(n):
             n = n.this
         if isinstance(n, exp.Column):
@@ -881,7 +877,7 @@ def canonical(node: exp.Expression) -> str:
     return str(node.copy().transform(tidy).sql("postgres"))
 
 
-def _is_needless_cast(node: exp.Expression) -> bool:
+def _is_needless_cast(node: Node) -> bool:
     return isinstance(node, exp.Cast) and (node.to.this in _TEXT_TYPES or isinstance(node.this, exp.Literal))
 
 
@@ -904,8 +900,8 @@ def canonical_conjuncts(text: str) -> tuple[str, ...]:
     return tuple(sorted(canonical(c) for c in _conjuncts(tree)))
 
 
-def _bare(node: exp.Expression) -> exp.Expression:
-    def strip(n: exp.Expression) -> exp.Expression:
+def _bare(node: Node) -> Node:
+    def strip(n: Node) -> Node:
         if isinstance(n, exp.Column):
             return exp.Column(this=exp.to_identifier(n.name, quoted=True))
         return n
@@ -913,16 +909,16 @@ def _bare(node: exp.Expression) -> exp.Expression:
     return node.copy().transform(strip)
 
 
-def replace_ctes(scope: _Scope, ctes: dict[str, exp.Query]) -> _Scope:
+def replace_ctes(scope: _Scope, ctes: dict[str, Node]) -> _Scope:
     """A scope for reading a CTE's or view's own text: it sees no source of the query that names it."""
     return _Scope(scope.block, scope.parent, ctes, {}, scope.prefix)
 
 
-def _name(node: exp.Expression | str | None) -> str:
-    return _folded(node) if isinstance(node, exp.Expression) else (node or "")
+def _name(node: Node) -> str:
+    return node if isinstance(node, str) else _folded(node)
 
 
-def _folded(node: exp.Expression | str | None) -> str:
+def _folded(node: Node) -> str:
     """An identifier as the catalogue spells it: folded to lower case unless quoted."""
     if node is None or isinstance(node, str):
         return node or ""
@@ -932,7 +928,7 @@ def _folded(node: exp.Expression | str | None) -> str:
     return node.name if quoted else node.name.lower()
 
 
-def _folded_name(item: exp.Expression) -> str:
+def _folded_name(item: Node) -> str:
     return _folded(item.this) if isinstance(item, exp.Column) else item.alias_or_name.lower()
 
 
@@ -944,13 +940,13 @@ def _column(alias: str, name: str) -> exp.Column:
     return column
 
 
-def _unwrapped(tree: exp.Expression) -> exp.Expression:
+def _unwrapped(tree: Node) -> Node:
     while isinstance(tree, exp.Subquery | exp.Paren):
         tree = tree.this
     return tree
 
 
-def _any_as_in(node: exp.Expression) -> exp.Expression:
+def _any_as_in(node: Node) -> Node:
     """``x = ANY (SELECT …)`` is ``x IN (SELECT …)``."""
     if isinstance(node, exp.EQ) and isinstance(node.expression, exp.Any):
         inner = _unwrapped(node.expression.this)
@@ -959,13 +955,13 @@ def _any_as_in(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _unparenthesised(node: exp.Expression) -> exp.Expression:
+def _unparenthesised(node: Node) -> Node:
     while isinstance(node, exp.Paren):
         node = node.this
     return node
 
 
-def _without_text_cast(node: exp.Expression) -> exp.Expression:
+def _without_text_cast(node: Node) -> Node:
     """``(name)::text`` of a varchar is no expression: the types are binary-compatible."""
     while (
         isinstance(node, exp.Cast)
@@ -976,7 +972,7 @@ def _without_text_cast(node: exp.Expression) -> exp.Expression:
     return node
 
 
-def _conjuncts(node: exp.Expression) -> Iterator[exp.Expression]:
+def _conjuncts(node: Node) -> Iterator[Node]:
     node = _unparenthesised(node)
     if isinstance(node, exp.And):
         yield from _conjuncts(node.left)
@@ -988,17 +984,17 @@ def _conjuncts(node: exp.Expression) -> Iterator[exp.Expression]:
         yield node
 
 
-def _aliases(node: exp.Expression) -> set[str]:
+def _aliases(node: Node) -> set[str]:
     return {c.table for c in node.find_all(exp.Column) if c.table}
 
 
-def _columns(node: exp.Expression) -> frozenset[str]:
+def _columns(node: Node) -> frozenset[str]:
     return frozenset(c.name for c in node.find_all(exp.Column))
 
 
-def _outermost_queries(node: exp.Expression) -> list[exp.Expression]:
-    found: list[exp.Expression] = []
-    stack: list[exp.Expression] = [node]
+def _outermost_queries(node: Node) -> list[Node]:
+    found: list[Node] = []
+    stack: list[Node] = [node]
     while stack:
         n = stack.pop()
         if isinstance(n, exp.Query) and not isinstance(n, exp.Subquery):
@@ -1008,8 +1004,8 @@ def _outermost_queries(node: exp.Expression) -> list[exp.Expression]:
     return found
 
 
-def _own_columns(node: exp.Expression) -> Iterable[exp.Column]:
-    stack: list[exp.Expression] = [node]
+def _own_columns(node: Node) -> Iterable[exp.Column]:
+    stack: list[Node] = [node]
     while stack:
         n = stack.pop()
         if isinstance(n, exp.Column):
@@ -1018,9 +1014,9 @@ def _own_columns(node: exp.Expression) -> Iterable[exp.Column]:
             stack += list(n.iter_expressions())
 
 
-def _aggregates(node: exp.Expression) -> bool:
+def _aggregates(node: Node) -> bool:
     """Whether an aggregate of this SELECT is in it (not of a sub-query, not a window function)."""
-    stack: list[exp.Expression] = [node]
+    stack: list[Node] = [node]
     while stack:
         n = stack.pop()
         if isinstance(n, exp.AggFunc) and not isinstance(n.parent, exp.Window):
@@ -1040,7 +1036,7 @@ def _is_flat(tree: exp.Select, *, semi: bool = False) -> bool:
     return not any(True for e in tree.expressions for _ in e.find_all(exp.Window, exp.Query))
 
 
-def _reads(tree: exp.Expression) -> bool:
+def _reads(tree: Node) -> bool:
     return isinstance(tree, exp.Query) and not isinstance(tree, exp.Values)
 
 
@@ -1053,13 +1049,13 @@ def _as_kind(join: Join, before: set[str], added: set[str], kind: JoinKind) -> J
     return join
 
 
-def _assigned(tree: exp.Expression) -> Iterator[str]:
+def _assigned(tree: Node) -> Iterator[str]:
     for item in tree.args.get("expressions") or []:
         if isinstance(item, exp.EQ):
             yield _folded_name(item.this)
 
 
-def _parameter(node: exp.Expression) -> int:
+def _parameter(node: Node) -> int:
     if isinstance(node, exp.Parameter) and isinstance(node.this, exp.Literal) and node.this.this.isdigit():
         return int(node.this.this)
     return 0

@@ -8,11 +8,14 @@ from functools import lru_cache
 from paiid_perf.database.index_types import Catalog, IndexSpec, Predicate, Table
 from paiid_perf.database.rules.indexes.parse import Unparsable, canonical_conjuncts, parse
 
+#: Parsed only, never sent to a server.
+_WRAPPED = "SELECT 1 FROM one WHERE {}"
+
 
 def read_conjunct(text: str, table: Table) -> Predicate:
     """The predicate that a conjunct on one table says; an "other" where it cannot be read."""
     try:
-        query = parse(f"SELECT 1 FROM one WHERE {text}", Catalog({"one": table}, {"one": "one"}))
+        query = parse(_WRAPPED.format(text), Catalog({"one": table}, {"one": "one"}))
     except Unparsable:
         return Predicate("", False, "other", text=text)
     found = query.blocks[0].relations[0].predicates

@@ -202,9 +202,8 @@ def as_migration(advice: Advice) -> str:
     for p in advice.proposals:
         if p.migration:
             parts.append(f"# {p.evidence.get('app', 'app')}/migrations/{_file(p)}\n{p.migration}")
-            parts.append(
-                f"# in class Meta of {p.evidence.get('model', '')}:\n#     indexes = [{p.evidence.get('django_index', '')}]\n"
-            )
+            model, entry = p.evidence.get("model", ""), p.evidence.get("django_index", "")
+            parts.append(f"# in class Meta of {model}:\n#     indexes = [{entry}]\n")
         else:
             parts.append(f"# no model's fields say this: {p.how}\n")
     return "\n".join(parts)

@@ -58,6 +58,8 @@ class Problem:
     items: Sequence[Item]
     budget: int
     min_gain: float
+    whole_ms: float = 0.0
+    """What the workload took in all, where the statements are only its newest part."""
     out_of_time: Callable[[], bool] = lambda: False
     _weights: dict[str, float] = field(default_factory=dict)
     _by_table: dict[TableKey, list[Statement]] = field(default_factory=lambda: defaultdict(list))
@@ -76,7 +78,7 @@ class Problem:
 
     @property
     def total_ms(self) -> float:
-        return sum(self._weights.values())
+        return max(sum(self._weights.values()), self.whole_ms * MAX_SHARE)
 
     def saved(self, statement: Statement, chosen: frozenset[IndexSpec]) -> float:
         """Milliseconds of the window that the indexes save one statement; negative where a plan gets dearer."""

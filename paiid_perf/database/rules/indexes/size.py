@@ -69,9 +69,9 @@ def distinct_keys(spec: IndexSpec, table: Table, rows: float) -> float:
 
 
 def _gin_entry(spec: IndexSpec, table: Table) -> float:
-    """Bytes per row: its elements' postings (1–3 bytes each once packed) and its share of the keys."""
+    """Bytes per row: its elements' postings (one to six bytes each) and its share of the keys."""
     width = sum(table.columns[k.text].width if k.text in table.columns else 32 for k in spec.keys)
-    per_element = 3.0 if any("trgm" in k.opclass for k in spec.keys) else 12.0
+    per_element = 5.5 if any("trgm" in k.opclass for k in spec.keys) else 12.0
     elements = width if any("trgm" in k.opclass for k in spec.keys) else max(1.0, width / 12)
     return elements * per_element
 

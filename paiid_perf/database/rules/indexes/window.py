@@ -9,10 +9,6 @@ from datetime import datetime
 from paiid_perf.database.index_types import Statement
 from paiid_perf.database.rules.indexes.texts import shape
 
-#: Under this many milliseconds and calls the window since the last snapshot says nothing; the totals are used.
-_ENOUGH_MS = 50.0
-_ENOUGH_CALLS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class Counters:
@@ -34,21 +30,17 @@ class Window:
 
 
 def subtract(now: Counters, before: Counters | None) -> Window:
-    """What ran between two readings; the readings since the reset where they were reset or there is no earlier one.
+    """What ran since an earlier reading; everything since the reset where there is no earlier one, or a reset between.
 
-    A statement whose counters fell (evicted and seen again) counts with what it has now.
+    The earlier reading holds only the statements whose tables were changed since the counters began: theirs count
+    from the change on, the others' from the beginning. A statement whose counters fell (evicted and seen again)
+    counts with what it has now.
     """
     notes = _notes(now)
     if before is None or before.reset != now.reset:
         return Window(now.statements, False, notes)
     delta = {q: _difference(s, before.statements.get(q)) for q, s in now.statements.items()}
-    delta = {q: s for q, s in delta.items() if s.calls > 0}
-    if (
-        sum(s.total_ms for s in delta.values()) < _ENOUGH_MS
-        or sum(s.calls for s in delta.values()) < _ENOUGH_CALLS
-    ):
-        return Window(now.statements, False, notes)
-    return Window(delta, True, notes)
+    return Window({q: s for q, s in delta.items() if s.calls > 0}, True, notes)
 
 
 def _notes(now: Counters) -> tuple[str, ...]:
@@ -82,9 +74,9 @@ def merged(
         found = by_shape.get(key)
         by_shape[key] = statement if found is None else _added(found, statement)
     for key, constants in samples:
-        statement = by_shape.get(key)
-        if statement is not None and len(constants) == len(shape(statement.text)[1]):
-            by_shape[key] = replace(statement, samples=(*statement.samples, constants))
+        known = by_shape.get(key)
+        if known is not None and len(constants) == len(shape(known.text)[1]):
+            by_shape[key] = replace(known, samples=(*known.samples, constants))
     return tuple(sorted(by_shape.values(), key=lambda s: (-s.total_ms, s.queryid)))
 
 
