@@ -25,7 +25,7 @@ def servers() -> Iterator[Servers]:
     """PostgreSQL and Valkey for the session, started on first use, stopped at its end."""
     from project.embedded import start_servers
 
-    with start_servers("tests", fresh=True) as started:
+    with start_servers("tests", fresh=True, durable=False) as started:
         yield started
 
 
