@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from importlib import import_module
-from typing import Any
+
+from django.apps import apps
 
 from paiid_perf import invalidation
+from paiid_perf.api.phase import PHASE as API
 from paiid_perf.api.types import ResponseStrategy
+from paiid_perf.cache.changes import HANDLERS as CACHE_CHANGES
+from paiid_perf.cache.phase import PHASE as CACHE
+from paiid_perf.cache.recorders import RECORDERS as CACHE_GAUGES
+from paiid_perf.cache.strategies import STRATEGIES
 from paiid_perf.cache.types import CacheStrategy
-from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.database.changes import HANDLERS as DATABASE_CHANGES
+from paiid_perf.database.phase import PHASE as DATABASE
+from paiid_perf.database.recorders import RECORDERS as DATABASE_GAUGES
+from paiid_perf.monitoring.phase import PHASE as MONITORING
+from paiid_perf.monitoring.recorders import RECORDERS as SYSTEM_GAUGES
+from paiid_perf.monitoring.thresholds import THRESHOLDS
 from paiid_perf.monitoring.types import Recorder
 from paiid_perf.registry import registry
+from paiid_perf.security import signals as security_signals
+from paiid_perf.security.phase import PHASE as SECURITY
 
-
-def _load(path: str, name: str) -> Any:
-    with suppress(ImportError, AttributeError):
-        return getattr(import_module(path), name)
-    return ()
-
-
-for domain in ("database", "api", "cache", "monitoring", "security"):
-    phase = _load(f"paiid_perf.{domain}.phase", "PHASE")
-    registry.register(*([phase] if phase else []))
-    registry.register(*_load(f"paiid_perf.{domain}.changes", "HANDLERS"))
-    registry.register(
-        *(
-            r if isinstance(r, Recorder) else Recorder(*r)
-            for r in _load(f"paiid_perf.{domain}.recorders", "RECORDERS")
-        )
-    )
-registry.register(*_load("paiid_perf.cache.strategies", "STRATEGIES"))
-registry.register(*_load("paiid_perf.monitoring.thresholds", "THRESHOLDS"))
+registry.register(DATABASE, API, CACHE, MONITORING, SECURITY)
+registry.register(*DATABASE_CHANGES, *CACHE_CHANGES)
+registry.register(*SYSTEM_GAUGES, *(Recorder(*gauge) for gauge in (*DATABASE_GAUGES, *CACHE_GAUGES)))
+registry.register(*STRATEGIES, *THRESHOLDS)
 
 
 def connect() -> None:
     """Connect the signals, once every app's declarations are known."""
-    from paiid_perf.security import signals as security_signals
-
+    dependents = (*registry.all(ResponseStrategy), *registry.all(CacheStrategy))
+    invalidation.connect({label for dependent in dependents for label in _models(dependent.depends_on)})
     security_signals.connect()
-    kinds: tuple[type[ResponseStrategy] | type[CacheStrategy], ...] = (ResponseStrategy, CacheStrategy)
-    for label in {label for kind in kinds for strategy in registry.all(kind) for label in strategy.depends_on}:
-        # A label that names no model is a system check's to report (E003), with the declaration's name.
-        with suppress(ConfigurationError):
-            invalidation.connect([label])
+
+
+def _models(depends_on: Iterable[str]) -> Iterator[str]:
+    """The labels that are installed models; a system check names the others."""
+    for label in depends_on:
+        with suppress(LookupError, ValueError):
+            yield apps.get_model(label)._meta.label

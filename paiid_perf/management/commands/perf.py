@@ -1,0 +1,279 @@
+"""``manage.py perf``: every way to use the app from a shell. Thin: the runner, the ledger and the advisor work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from tqdm import tqdm
+
+from paiid_perf.conf import get_settings
+from paiid_perf.database.advisor import advise
+from paiid_perf.database.index_types import Advice
+from paiid_perf.database.rules.indexes import render
+from paiid_perf.exceptions import AlreadyRunning, PerfError
+from paiid_perf.models import OptimizationRun, Recommendation
+from paiid_perf.optimization import health as site_health
+from paiid_perf.optimization import ledger, reports, runner
+
+DONE, PHASE_FAILED, USAGE, ALREADY_RUNNING = 0, 1, 2, 3
+EPILOG = """
+examples:
+  perf run                          a full run, changing only what the policies allow
+  perf run --dry-run                the same, changing nothing
+  perf run --apply                  a person is watching: apply what the policies would only report
+  perf run --quick --json           look, score and warm; end with one JSON object
+  perf advise --format sql          print indexes that pay, one executable statement a line
+  perf status                       what runs, the last score, what waits for you
+  perf report --window 24h          everything on one page, as Markdown
+  perf approve 12                   let the next run apply recommendation #12
+  perf revert 12                    take change #12 back
+
+exit status: 0 done, 1 a phase failed, 2 usage, 3 another run is at work
+"""
+
+
+class Command(BaseCommand):
+    """One command, a subcommand for each thing to do."""
+
+    help = "Find out why the site is slow or exposed, fix what policy allows, prove it, or take it back."
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> Any:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EPILOG, formatter_class=RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+        for name, (help_text, add, _) in ACTIONS.items():
+            sub = actions.add_parser(name, help=help_text, description=help_text)
+            add(sub)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        _, _, work = ACTIONS[options["action"]]
+        try:
+            code = work(self, options)
+        except AlreadyRunning as error:
+            self.stderr.write(str(error))
+            code = ALREADY_RUNNING
+        except PerfError as error:
+            raise CommandError(str(error), returncode=USAGE) from error
+        if code:
+            sys.exit(code)
+
+    def tell(self, found: Any) -> None:
+        """One JSON object."""
+        self.stdout.write(json.dumps(found, indent=2))
+
+
+# --- run --------------------------------------------------------------------------------------------------
+
+
+def _run_arguments(parser: ArgumentParser) -> None:
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--full", action="store_true", help="every phase, changes included (the default)")
+    kind.add_argument("--quick", action="store_true", help="look, score and warm; change nothing else")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--apply", action="store_true", help="apply what the policies would only report")
+    how.add_argument("--dry-run", action="store_true", help="change nothing at all")
+    parser.add_argument("--json", action="store_true", help="print the finished run as JSON")
+
+
+def _run(command: Command, options: dict[str, Any]) -> int:
+    queued = runner.request("quick" if options["quick"] else "full", "command", dry_run=options["dry_run"])
+    with _progress() as report:
+        run = runner.execute(queued.pk, apply=options["apply"], report=report)
+    if options["json"]:
+        command.tell(site_health.describe(run))
+    else:
+        command.stdout.write(_outcome(run))
+    return DONE if run.status == OptimizationRun.Status.SUCCEEDED else PHASE_FAILED
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[float, str], None]]:
+    """A bar on a terminal, nothing in a pipe."""
+    shown = "{desc} {percentage:3.0f}% |{bar}| {elapsed} {postfix}"
+    with tqdm(total=100, desc="Run", bar_format=shown, disable=not sys.stderr.isatty()) as bar:
+
+        def report(fraction: float, step: str) -> None:
+            bar.set_postfix_str(step[:60], refresh=False)
+            bar.update(round(100 * fraction) - bar.n)
+
+        yield report
+
+
+def _outcome(run: OptimizationRun) -> str:
+    lines = [f"Run #{run.pk} {run.status} in {run.seconds or 0:.1f} s: {run.step}"]
+    lines += [
+        f"  {phase.name:<11} {phase.status:<10} {phase.seconds or 0:6.1f} s  {phase.summary}"
+        for phase in run.phases.all()
+    ]
+    lines += [f"  error: {line}" for line in run.error.splitlines()]
+    return "\n".join([*lines, *_score(run.score)])
+
+
+def _score(score: dict[str, Any] | None) -> Iterator[str]:
+    if not score:
+        return
+    yield f"Score {_number(score['overall'])} (confidence {score['confidence']:.0%})"
+    for name, area in score["areas"].items():
+        yield f"  {name:<11} {_number(area['score'])}"
+        for lost in area["deductions"][:3]:
+            what = lost["reason"] or f"{lost['value']:.4g} {lost['unit']}".strip()
+            yield f"    -{lost['points']:<5g} {lost['label']}: {what}. {lost['hint']}"
+
+
+def _number(value: float | None) -> str:
+    return "insufficient data" if value is None else f"{value:.0f}"
+
+
+# --- advise -----------------------------------------------------------------------------------------------
+
+
+FORMATS: dict[str, Callable[[Advice], str]] = {
+    "text": render.as_text,
+    "json": render.as_json,
+    "sql": render.as_sql,
+    "migration": render.as_migration,
+}
+
+
+def _advise_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--database", default=None, metavar="ALIAS", help="the alias to look at")
+    parser.add_argument("--storage-budget-mb", type=float, metavar="N", help="megabytes for new indexes")
+    parser.add_argument("--max-width", type=int, metavar="K", help="columns of an index at the most")
+    parser.add_argument(
+        "--time-limit", type=float, metavar="S", help="seconds; the best set so far is printed"
+    )
+    parser.add_argument("--format", choices=sorted(FORMATS), default="text")
+    parser.add_argument(
+        "--fail-on-recommendations",
+        action="store_true",
+        help="exit with 1 if there is something to do (for CI)",
+    )
+
+
+def _advise(command: Command, options: dict[str, Any]) -> int:
+    settings = get_settings()
+    advice = advise(
+        settings,
+        now=timezone.now(),
+        alias=options["database"] or settings.DATABASE,
+        storage_budget_mb=options["storage_budget_mb"],
+        max_width=options["max_width"],
+        time_limit=options["time_limit"],
+    )
+    if text := FORMATS[options["format"]](advice):
+        command.stdout.write(text)
+    return PHASE_FAILED if advice.proposals and options["fail_on_recommendations"] else DONE
+
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+
+def _json_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _status(command: Command, options: dict[str, Any]) -> int:
+    found = site_health.status()
+    if options["json"]:
+        command.tell(found)
+        return DONE
+    run = found["running"] or found["last_run"]
+    command.stdout.write(
+        f"Run: #{run['id']} {run['kind']} {run['status']}, {run['step']}" if run else "No run yet."
+    )
+    command.stdout.write("\n".join(_score(found["score"])) or "No score yet: perf run")
+    waiting = {state: n for state, n in found["recommendations"].items() if n}
+    command.stdout.write(f"Recommendations: {waiting or 'none'}; open alerts: {found['open_alerts']}")
+    for row in Recommendation.objects.filter(state__in=Recommendation.OPEN)[:20]:
+        command.stdout.write(f"  #{row.pk} {row.state} [{row.area}] {row.title}")
+    return DONE
+
+
+def _health(command: Command, options: dict[str, Any]) -> int:
+    found = site_health.health()
+    if options["json"]:
+        command.tell(found.to_json())
+    else:
+        command.stdout.write("\n".join([found.status, *(f"  {reason}" for reason in found.reasons)]))
+    return PHASE_FAILED if found.status == "down" else DONE
+
+
+def _report_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--window", choices=sorted(reports.WINDOWS), default="24h")
+    parser.add_argument("--format", choices=("md", "json"), default="md")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
+
+
+def _report(command: Command, options: dict[str, Any]) -> int:
+    found = reports.report(timezone.now(), reports.WINDOWS[options["window"]])
+    text = reports.text(found) if options["format"] == "md" else json.dumps(found, indent=2) + "\n"
+    if options["out"] is None:
+        command.stdout.write(text, ending="")
+    else:
+        options["out"].write_text(text)
+        command.stderr.write(f"Written to {options['out']}.")
+    return DONE
+
+
+# --- the ledger -------------------------------------------------------------------------------------------
+
+
+def _id_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("id", type=int, help="number of the recommendation (perf status lists them)")
+
+
+def _dismiss_arguments(parser: ArgumentParser) -> None:
+    _id_argument(parser)
+    parser.add_argument("--reason", default="", help="kept on the row")
+
+
+def _on_row(work: Callable[..., Recommendation]) -> Callable[[Command, dict[str, Any]], int]:
+    def act(command: Command, options: dict[str, Any]) -> int:
+        rec = Recommendation.objects.filter(pk=options["id"]).first()
+        if rec is None:
+            raise CommandError(
+                f"there is no recommendation #{options['id']}; perf status lists them.", returncode=USAGE
+            )
+        more = {"reason": options["reason"]} if "reason" in options else {}
+        moved = work(rec, None, **more)
+        command.stdout.write(f"#{moved.pk} {moved.state}: {moved.title}\n{moved.outcome}".rstrip())
+        return DONE
+
+    return act
+
+
+def _settle(command: Command, options: dict[str, Any]) -> int:
+    counts = {name: n for name, n in ledger.settle_due().items() if n}
+    command.stdout.write(f"Judged: {counts}" if counts else "Nothing was due.")
+    return DONE
+
+
+def _nothing(parser: ArgumentParser) -> None:
+    """No arguments."""
+
+
+Work = Callable[[Command, dict[str, Any]], int]
+ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Work]] = {
+    "run": ("Run the phases: look, recommend, change what policy allows, prove it.", _run_arguments, _run),
+    "advise": ("Print the indexes that pay for the workload; reads only.", _advise_arguments, _advise),
+    "status": ("Say what runs, the last score, and what waits for a person.", _json_argument, _status),
+    "health": ("Say ok, degraded or down, and why (exit status 1 when down).", _json_argument, _health),
+    "report": ("Print everything on one page.", _report_arguments, _report),
+    "approve": ("Let the next run apply a recommendation.", _id_argument, _on_row(ledger.approve)),
+    "apply": ("Apply a recommendation now, and judge it.", _id_argument, _on_row(ledger.apply)),
+    "revert": ("Take a change back.", _id_argument, _on_row(ledger.revert)),
+    "dismiss": ("Close a recommendation for good.", _dismiss_arguments, _on_row(ledger.dismiss)),
+    "reopen": ("Undo a dismissal.", _id_argument, _on_row(ledger.reopen)),
+    "settle": ("Judge the changes whose window is over.", _nothing, _settle),
+}

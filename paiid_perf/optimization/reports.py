@@ -1,0 +1,148 @@
+"""What the app knows, as plain data: for the JSON API, the command and the console alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
+from paiid_perf.monitoring import queries
+from paiid_perf.monitoring.rules.score import AREAS
+from paiid_perf.monitoring.types import Sample
+from paiid_perf.optimization.health import describe
+
+__all__ = ["AREAS", "WINDOWS", "metrics", "report", "text"]
+
+#: The windows that a reader may choose.
+WINDOWS = {
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+
+
+def metrics(now: datetime, window: timedelta) -> dict[str, Any]:
+    """Series and endpoints of the window that ends now; JSON types only.
+
+    ``{"window_seconds", "series": {name: [[iso, value], …]}, "endpoints": [{…}]}``; times in ms, ratios 0–1,
+    throughput in requests a second.
+    """
+    start = now - window
+    latency = "api.latency_ms"
+    series = {
+        "api.p50_ms": queries.percentiles(latency, start, now, 0.50),
+        "api.p95_ms": queries.percentiles(latency, start, now, 0.95),
+        "api.p99_ms": queries.percentiles(latency, start, now, 0.99),
+        "api.requests_per_s": queries.rates(latency, start, now),
+        "api.error_rate": queries.error_rates(start, now),
+        "cache.hit_ratio": queries.hit_ratios(start, now),
+        "system.cpu_percent": queries.gauges("system.cpu_percent", start, now),
+        "system.memory_percent": queries.gauges("system.memory_percent", start, now),
+        "db.connections_percent": queries.gauges("db.connections_percent", start, now),
+    }
+    return {
+        "window_seconds": window.total_seconds(),
+        "series": {name: _told(samples) for name, samples in series.items()},
+        "endpoints": [
+            {
+                "method": row.method,
+                "route": row.route,
+                "requests": row.requests,
+                "errors": row.errors,
+                "mean_ms": round(row.mean_ms, 3),
+                "p50_ms": round(row.p50_ms, 3),
+                "p95_ms": round(row.p95_ms, 3),
+                "p99_ms": round(row.p99_ms, 3),
+            }
+            for row in queries.endpoints(start, now)[:100]
+        ],
+    }
+
+
+def report(now: datetime, window: timedelta) -> dict[str, Any]:
+    """Everything on one page: score, alerts, newest recommendations, what changes won, metrics; JSON types only."""
+    last = OptimizationRun.objects.exclude(status__in=OptimizationRun.ACTIVE).first()
+    score = Score.objects.first()
+    return {
+        "at": now.isoformat(),
+        "score": score and {"overall": score.overall, "confidence": score.confidence, "areas": score.areas},
+        "last_run": last and describe(last),
+        "alerts": [
+            {"message": row.message, "severity": row.severity, "since": row.opened_at.isoformat()}
+            for row in Alert.objects.exclude(status=Alert.Status.RESOLVED)[:50]
+        ],
+        "recommendations": [
+            {"id": row.pk, "area": row.area, "state": row.state, "title": row.title, "how": row.how}
+            for row in Recommendation.objects.filter(state__in=Recommendation.OPEN)[:50]
+        ],
+        "changes": [
+            {
+                "id": row.pk,
+                "state": row.state,
+                "title": row.title,
+                "gain": row.measured_gain,
+                "outcome": row.outcome,
+            }
+            for row in Recommendation.objects.filter(state__in=("kept", "reverted"))[:50]
+        ],
+        "metrics": metrics(now, window),
+    }
+
+
+def text(found: dict[str, Any]) -> str:
+    """A report as Markdown, which also reads well as it is."""
+    return "\n".join(_lines(found)) + "\n"
+
+
+def _lines(found: dict[str, Any]) -> Iterable[str]:
+    score = found["score"]
+    yield f"# Performance report, {found['at'][:16].replace('T', ' ')} UTC"
+    yield ""
+    yield "## Score"
+    if score is None:
+        yield "No run yet: `manage.py perf run`."
+    else:
+        yield from _score_lines(score)
+    for heading, rows, tell in SECTIONS:
+        yield ""
+        yield f"## {heading}"
+        lines = [tell(row) for row in found[rows]]
+        yield from lines or ["None."]
+    yield ""
+    yield "## Endpoints (by total time)"
+    yield "| endpoint | requests | errors | mean ms | p95 ms |"
+    yield "|---|---:|---:|---:|---:|"
+    for row in found["metrics"]["endpoints"][:20]:
+        name = f"{row['method']} {row['route']}"
+        yield f"| {name} | {row['requests']} | {row['errors']} | {row['mean_ms']:.1f} | {row['p95_ms']:.1f} |"
+
+
+def _score_lines(score: dict[str, Any]) -> Iterable[str]:
+    yield f"Overall **{_number(score['overall'])}** (confidence {score['confidence']:.0%})"
+    for name, area in score["areas"].items():
+        yield f"- {name}: {_number(area['score'])}"
+        for lost in area["deductions"]:
+            what = lost["reason"] or f"{lost['value']:.4g} {lost['unit']}, target {lost['target']:g}"
+            yield f"  - −{lost['points']:g} {lost['label']}: {what}. {lost['hint']}".rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "insufficient data" if value is None else f"{value:.0f}"
+
+
+SECTIONS = (
+    ("Alerts", "alerts", lambda row: f"- {row['severity']}: {row['message']} (since {row['since'][:16]})"),
+    ("Recommendations", "recommendations", lambda row: f"- #{row['id']} [{row['area']}] {row['title']}"),
+    (
+        "Changes",
+        "changes",
+        lambda row: f"- #{row['id']} {row['state']}: {row['title']} – {row['outcome']}",
+    ),
+)
+
+
+def _told(samples: Iterable[Sample]) -> list[list[Any]]:
+    return [[sample.at.isoformat(), round(sample.value, 4)] for sample in samples]
