@@ -80,6 +80,7 @@ def _database() -> dict[str, Any]:
         # Each gunicorn worker and each Celery worker process has a pool of its own.
         options = {"min_size": 5, "max_size": 20, "timeout": 10}
         database["OPTIONS"] = database.get("OPTIONS", {}) | {"pool": options}
+        database["CONN_HEALTH_CHECKS"] = True  # a restarted server costs no request
     return database
 
 
@@ -102,7 +103,10 @@ CELERY_BEAT_SCHEDULE = beat_schedule()
 CELERY_TIMEZONE = "UTC"
 CELERY_TASK_IGNORE_RESULT = True
 
-AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+AUTHENTICATION_BACKENDS = [
+    "paiid_perf.security.backends.LimitedLoginBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (
