@@ -31,6 +31,10 @@ class IndexCandidate:
     fields: Sequence[str]
     condition: str = ""
 
+    def __post_init__(self) -> None:
+        # A host writes a list as gladly as a tuple; candidates are keys.
+        object.__setattr__(self, "fields", tuple(self.fields))
+
     @property
     def name(self) -> str:
         return f"{self.model}({','.join(self.fields)}){' where ' + self.condition if self.condition else ''}"
