@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from django.db import connections
+from django.db import DatabaseError, connections
 
 from paiid_perf.conf import get_settings
 
@@ -41,6 +41,8 @@ def work() -> None:
     for job in _jobs:
         try:
             job()
+        except DatabaseError as error:
+            logger.warning("%s failed (%s); it is tried again in the next round.", job.__name__, error)
         except Exception:
             logger.exception("%s failed; it is tried again in the next round.", job.__name__)
 

@@ -96,7 +96,7 @@ def ban(
     expires = timezone.now() + for_ if for_ is not None else None
     with transaction.atomic():
         row, _created = BlockedAddress.objects.select_for_update().get_or_create(
-            network=str(parsed),
+            network=_text(parsed),
             defaults={
                 "reason": reason[:200],
                 "expires_at": expires,
@@ -112,7 +112,7 @@ def ban(
 
 def unban(network: str) -> bool:
     """Take a block away; False if there was none."""
-    deleted, _rows = BlockedAddress.objects.filter(network=str(_parsed(network))).delete()
+    deleted, _rows = BlockedAddress.objects.filter(network=_text(_parsed(network))).delete()
     transaction.on_commit(refresh, robust=True)
     return bool(deleted)
 
@@ -126,6 +126,11 @@ def _parsed(network: str) -> Network:
         ) from error
     mapped = parse_address(str(parsed.network_address)) if parsed.prefixlen == parsed.max_prefixlen else None
     return ip_network(str(mapped)) if mapped else parsed
+
+
+def _text(network: Network) -> str:
+    """One address is written as an address, so that one network has one row."""
+    return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 
 def _refuse_self_harm(network: Network, request: HttpRequest | None) -> None:

@@ -1,9 +1,10 @@
 """Limits on logging in and on password resets: counted before the password is hashed, shared by all processes.
 
-Three counters per attempt: the caller's address, the pair of name and address, the name. An attempt is counted when
-it starts, in one atomic step, so fifty at once get no more tries than five in a row; success gives it back. Redis
-counts; every failure is also a row, which takes over where Redis is away and seeds a Redis that was emptied. With
-neither there is no login (fail closed).
+An attempt is counted by the pair of name and address and by the name, in one atomic step when it starts, so fifty
+at once get no more tries than five in a row; success gives it back. The address alone is counted when an attempt
+fails, so that an office behind one address can log in at nine; only a crowd at once has to wait. Redis counts; every
+failure is also a row, which takes over where Redis is away and seeds a Redis that was emptied. With neither there is
+no login (fail closed).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -31,40 +32,50 @@ from paiid_perf.stores import redis_gate
 
 logger = logging.getLogger("paiid_perf")
 
-#: A name may be tried from anywhere this many times as often as from one address before strangers have to wait.
+#: A name may be tried from anywhere this many times as often as from one place before strangers have to wait, and
+#: this many times as many attempts may be under way from one address.
 USER_FACTOR = 4
 #: How long the address that somebody logged in from counts as theirs.
 KNOWN_FOR = timedelta(days=30)
 
-#: KEYS: counters. ARGV: per counter limit, then seconds. Counts one attempt on each unless one is full.
-#: Returns {1 if some counter is full, 1 if some counter was new}.
+#: KEYS: counters. ARGV: per counter its limit, its seconds, and 1 if it is counted now.
+#: Counts one attempt unless a counter is full. Returns {1 if one is full, 1 if one was new}.
 _TAKE = """
 local full, new = 0, 0
 for i, key in ipairs(KEYS) do
   local count = tonumber(redis.call('GET', key))
   if not count then new = 1
-  elseif count >= tonumber(ARGV[2 * i - 1]) then full = 1 end
+  elseif count >= tonumber(ARGV[3 * i - 2]) then full = 1 end
 end
 if full == 1 then return {1, new} end
 for i, key in ipairs(KEYS) do
-  if redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, ARGV[2 * i]) end
+  if ARGV[3 * i] == '1' and redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, ARGV[3 * i - 1]) end
 end
 return {0, new}
 """
-#: Raise each counter to what the rows say (after Redis was emptied).
-_SEED = """
+#: KEYS: counters. ARGV: per counter a floor and its seconds (after Redis was emptied).
+_RAISE = """
 for i, key in ipairs(KEYS) do
   local floor = tonumber(ARGV[2 * i - 1])
   if floor > tonumber(redis.call('GET', key) or '0') then redis.call('SET', key, floor, 'EX', ARGV[2 * i]) end
 end
 return 1
 """
-#: KEYS: the address' counter, the pair's, others. The address gets back what the pair had; the rest start over.
+#: KEYS[1]: a counter that is counted on failure. ARGV[1]: its seconds.
+_COUNT = """
+local count = redis.call('INCR', KEYS[1])
+if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
+return count
+"""
+#: KEYS: pair, name, address, crowd. The first two start over; the others get back what the pair had.
 _FORGIVE = """
-local pair = tonumber(redis.call('GET', KEYS[2]) or '0')
-local left = tonumber(redis.call('GET', KEYS[1]) or '0') - pair
-if left > 0 then redis.call('SET', KEYS[1], left, 'KEEPTTL') else redis.call('DEL', KEYS[1]) end
-for i = 2, #KEYS do redis.call('DEL', KEYS[i]) end
+local tries = tonumber(redis.call('GET', KEYS[1]) or '0')
+local own = {0, 0, tries - 1, tries}
+redis.call('DEL', KEYS[1], KEYS[2])
+for i = 3, #KEYS do
+  local left = tonumber(redis.call('GET', KEYS[i]) or '0') - own[i]
+  if left > 0 then redis.call('SET', KEYS[i], left, 'KEEPTTL') else redis.call('DEL', KEYS[i]) end
+end
 return 1
 """
 
@@ -78,15 +89,22 @@ def normalised(name: str) -> str:
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
-def tiers(name: str, address: str, rate: Rate, action: str = "login") -> tuple[Tier, ...]:
-    """The counters of one attempt by ``name`` from ``address``: by address, by pair, by name."""
+def login_tiers(name: str, address: str, rate: Rate) -> tuple[Tier, ...]:
+    """The counters of one login by ``name`` from ``address``: pair, name, address, crowd."""
     who, where = normalised(name), caller(address)
-    factor = USER_FACTOR if action == "login" else 1
-    wide = Rate(rate.limit * factor, rate.seconds * factor)
     return (
-        Tier("address", _key(action, "address", where), rate),
-        Tier("pair", _key(action, "pair", who, where), rate),
-        Tier("user", _key(action, "user", who), wide),
+        Tier("pair", _key("login", "pair", who, where), rate),
+        Tier("user", _key("login", "user", who), Rate(rate.limit * USER_FACTOR, rate.seconds * USER_FACTOR)),
+        Tier("address", _key("login", "address", where), rate, at_start=False),
+        Tier("crowd", _key("login", "crowd", where), Rate(rate.limit * USER_FACTOR, rate.seconds)),
+    )
+
+
+def reset_tiers(email: str, address: str, rate: Rate) -> tuple[Tier, ...]:
+    """The counters of one password reset: the e-mail address and the caller's."""
+    return (
+        Tier("user", _key("reset", "user", normalised(email)), rate),
+        Tier("address", _key("reset", "address", caller(address)), rate),
     )
 
 
@@ -102,13 +120,13 @@ def take_attempt(request: HttpRequest, name: str) -> tuple[Tier, ...] | None:
     address = client_address(request)
     if is_safelisted(address):
         return ()
-    counted = tiers(name, address, parse_rate(get_settings().LOGIN_LIMIT))
+    counted = login_tiers(name, address, parse_rate(get_settings().LOGIN_LIMIT))
     if _take(counted):
         return counted
-    known = tuple(tier for tier in counted if tier.name != "user")
-    if len(known) < len(counted) and _is_known(name, address) and _take(known):
-        # Strangers used up the name's tries; they must not keep its owner out.
-        return known
+    # Strangers may have used up the name's tries; they must not keep its owner out of a place known as theirs.
+    without_name = tuple(tier for tier in counted if tier.name != "user")
+    if _is_known(name, address) and _take(without_name):
+        return without_name
     return None
 
 
@@ -117,8 +135,7 @@ def allow_reset(request: HttpRequest, email: str) -> bool:
     address = client_address(request)
     if is_safelisted(address):
         return True
-    rate = parse_rate(get_settings().PASSWORD_RESET_LIMIT)
-    counted = tiers(email, address, rate, "reset")
+    counted = reset_tiers(email, address, parse_rate(get_settings().PASSWORD_RESET_LIMIT))
     allowed = _take(counted)
     if allowed:
         note_failure(counted)
@@ -131,25 +148,24 @@ def _take(counted: Sequence[Tier]) -> bool:
 
 
 def _take_in_redis(client: Redis, counted: Sequence[Tier]) -> bool:
-    limits = [number for tier in counted for number in (tier.rate.limit, tier.rate.seconds)]
     keys = [_redis_key(tier) for tier in counted]
+    limits = [n for tier in counted for n in (tier.rate.limit, tier.rate.seconds, int(tier.at_start))]
     full, new = cast("list[int]", client.eval(_TAKE, len(keys), *keys, *limits))
-    if full or not new:
-        return not full
-    rows = _rows(counted)
+    if full:
+        return False
+    return not new or _agrees_with_rows(client, counted)
+
+
+def _agrees_with_rows(client: Redis, counted: Sequence[Tier]) -> bool:
+    """Redis knew nothing of some counter: if there are rows of it, Redis was emptied and they are the floor."""
+    rows, now = _rows(counted), timezone.now()
     if not rows:
         return True
-    return _seed(client, counted, rows)
-
-
-def _seed(client: Redis, counted: Sequence[Tier], rows: Mapping[str, tuple[int, datetime]]) -> bool:
-    """Redis knew nothing of a counter that has rows: it was emptied. The rows' counts are the floor."""
-    now = timezone.now()
     arguments: list[int] = []
     for tier in counted:
         count, ends = rows.get(tier.key, (0, now))
-        arguments += (count + 1 if count else 0, max(1, int((ends - now).total_seconds())))
-    client.eval(_SEED, len(counted), *[_redis_key(tier) for tier in counted], *arguments)
+        arguments += (count + int(tier.at_start), max(1, int((ends - now).total_seconds())))
+    client.eval(_RAISE, len(counted), *map(_redis_key, counted), *arguments)
     return all(rows.get(tier.key, (0, now))[0] < tier.rate.limit for tier in counted)
 
 
@@ -160,8 +176,9 @@ def _redis_key(tier: Tier) -> str:
 def _take_in_rows(counted: Sequence[Tier]) -> bool:
     try:
         with transaction.atomic():
-            # In the keys' order, so that two attempts never wait for each other's rows.
-            for tier in sorted(counted, key=lambda tier: tier.key):
+            if any(count >= tier.rate.limit for tier, count in _counts(counted) if not tier.at_start):
+                return False
+            for tier in _in_order(tier for tier in counted if tier.at_start):
                 if _add_to_row(tier) > tier.rate.limit:
                     raise _Full
     except _Full:
@@ -207,37 +224,67 @@ def _open_window(tier: Tier, now: datetime) -> None:
 
 
 def note_failure(counted: Sequence[Tier]) -> None:
-    """Keep a failure in rows as well, so that emptying Redis forgives nothing."""
-    if not redis_gate.is_redis() or not redis_gate.is_open():
-        return  # the attempt was counted in the rows already
+    """Count the failure by address, and keep all of it in rows, so that emptying Redis forgives nothing."""
+    late = [tier for tier in counted if not tier.at_start]
+    redis_counts = redis_gate.call(lambda client: _count_late(client, late), False)
     try:
         with transaction.atomic():
-            for tier in sorted(counted, key=lambda tier: tier.key):
+            for tier in _in_order(counted if redis_counts else late):
                 _add_to_row(tier)
     except DatabaseError:
-        logger.exception("A failed login could not be written down; Redis has counted it.")
+        logger.exception("A failed login could not be written down.")
+
+
+def _count_late(client: Redis, late: Sequence[Tier]) -> bool:
+    client.ping()
+    for tier in late:
+        client.eval(_COUNT, 1, _redis_key(tier), tier.rate.seconds)
+    return True
 
 
 def note_success(counted: Sequence[Tier]) -> None:
     """Success: the pair and the name start over, and the address gets back what the pair had used up."""
     if not counted:
         return
-    redis_gate.call(lambda client: client.eval(_FORGIVE, len(counted), *map(_redis_key, counted)), None)
+    in_redis = redis_gate.call(lambda client: _forgive(client, counted), False)
     try:
-        _forgive_rows(counted)
+        _forgive_rows(counted, started_in_rows=not in_redis)
     except DatabaseError:
         logger.exception("A login's failures could not be forgiven; they expire.")
 
 
-def _forgive_rows(counted: Sequence[Tier]) -> None:
-    rows = _rows(counted)
-    if not rows:
+def _forgive(client: Redis, counted: Sequence[Tier]) -> bool:
+    keys = {tier.name: _redis_key(tier) for tier in counted}
+    # A known place that got in without the name's counter leaves that one to the strangers who filled it.
+    keys.setdefault("user", "")
+    client.eval(_FORGIVE, 4, *(keys[name] for name in ("pair", "user", "address", "crowd")))
+    return True
+
+
+def _forgive_rows(counted: Sequence[Tier], *, started_in_rows: bool) -> None:
+    counts = {tier.name: count for tier, count in _counts(counted)}
+    tries = counts["pair"]
+    if not tries:
         return
-    address, pair, *others = counted
-    used = rows[pair.key][0] if pair.key in rows else 0
-    LoginFailure.objects.filter(key__in=[tier.key for tier in (pair, *others)]).delete()
-    LoginFailure.objects.filter(key=address.key, count__lte=used).delete()
-    LoginFailure.objects.filter(key=address.key).update(count=F("count") - used)
+    keys = {tier.name: tier.key for tier in counted}
+    LoginFailure.objects.filter(key__in=[keys[name] for name in keys if name in {"pair", "user"}]).delete()
+    _lower(keys["crowd"], tries)
+    _lower(keys["address"], tries - int(started_in_rows))
+
+
+def _lower(key: str, by: int) -> None:
+    LoginFailure.objects.filter(key=key, count__lte=by).delete()
+    LoginFailure.objects.filter(key=key).update(count=F("count") - by)
+
+
+def _in_order(counted: Iterable[Tier]) -> list[Tier]:
+    """In the keys' order, so that two attempts never wait for each other's rows."""
+    return sorted(counted, key=lambda tier: tier.key)
+
+
+def _counts(counted: Sequence[Tier]) -> list[tuple[Tier, int]]:
+    rows = _rows(counted)
+    return [(tier, rows[tier.key][0] if tier.key in rows else 0) for tier in counted]
 
 
 def _is_known(name: str, address: str) -> bool:

@@ -19,6 +19,8 @@ from paiid_perf.models import PasswordRecord
 
 #: Each remembered password costs one hash (about 0.2 s) whenever a new one is chosen.
 HISTORY_CAP = 12
+#: Validators that need to know when passwords were set and what they were.
+REMEMBERING = frozenset(f"{__name__}.{name}" for name in ("HistoryValidator", "MinimumAgeValidator"))
 
 #: The five criteria: (code, what a password must have, how to see it).
 CRITERIA: tuple[tuple[str, Any, Callable[[str], bool]], ...] = (
@@ -99,7 +101,8 @@ class HistoryValidator:
     def _old(self, user: Any) -> list[str]:
         if user is None or user.pk is None:
             return []
-        return list(PasswordRecord.objects.filter(user=user).values_list("password", flat=True)[: self.last])
+        records = PasswordRecord.objects.filter(user=user).values_list("password", flat=True)[: self.last]
+        return list(dict.fromkeys([user.password, *records]))
 
 
 class MinimumAgeValidator:

@@ -67,10 +67,12 @@ class Rate:
 class Tier:
     """One counter of a login attempt: what it counts by, how many it allows, how long it then stays shut."""
 
-    name: Literal["address", "pair", "user"]
+    name: Literal["address", "crowd", "pair", "user"]
     key: str
     """A hash: no name or address is stored."""
     rate: Rate
+    at_start: bool = True
+    """Counted when the attempt starts and given back by success; else counted when it fails."""
 
 
 # --- bans ------------------------------------------------------------------------------------------

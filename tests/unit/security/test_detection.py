@@ -156,7 +156,25 @@ def test_never_raises_and_only_answers_from_its_set(text: str) -> None:
     assert detect(text) <= {"sqli", "xss"}
 
 
-FRAGMENTS = ["'", '"', "<", ">", "--", "/*", "*/", "#", " or ", "select ", "union ", "1", "=", "(", ")", "&#", "%27"]
+FRAGMENTS = [
+    "'",
+    '"',
+    "<",
+    ">",
+    "--",
+    "/*",
+    "*/",
+    "#",
+    " or ",
+    "select ",
+    "union ",
+    "1",
+    "=",
+    "(",
+    ")",
+    "&#",
+    "%27",
+]
 
 
 @given(st.lists(st.sampled_from([*FRAGMENTS, "<a ", "on", "{", "[", "\\", "\0", "\ud800", "é"]), max_size=60))
@@ -185,7 +203,9 @@ def _tokens_read(text: str) -> int:
     return seen
 
 
-@pytest.mark.parametrize("unit", ["' or ", "x=1 and ", "'", '"', "/*", "--", "1,", "(select ", "%27", "&#39;"])
+@pytest.mark.parametrize(
+    "unit", ["' or ", "x=1 and ", "'", '"', "/*", "--", "1,", "(select ", "%27", "&#39;"]
+)
 def test_work_is_bounded_however_long_the_value(unit: str) -> None:
     small, large = (_tokens_read(unit * (size // len(unit))) for size in (100_000, 400_000))
     assert large <= small * 1.2 + FULL

@@ -1,0 +1,203 @@
+"""Events are counted, bounded and kept; bans follow from them, expire, and never hit their maker."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tracemalloc
+from datetime import timedelta
+from unittest.mock import patch
+
+import pytest
+from django.db import DatabaseError
+from django.test import RequestFactory
+from django.utils import timezone
+
+from paiid_perf.conf import get_settings
+from paiid_perf.exceptions import ActionRefused
+from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent
+from paiid_perf.security import actions, background, blocks
+from paiid_perf.security.blocks import ban, is_blocked, unban
+from paiid_perf.security.events import CAPACITY, buffer, record_event
+
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def db_commits(db, django_capture_on_commit_callbacks):
+    """A database in which commits are seen (a ban is learned when it is committed)."""
+    with django_capture_on_commit_callbacks(execute=True):
+        yield
+
+
+def banned(network, **values):
+    with patch("django.db.transaction.on_commit", lambda work, **_: work()):
+        return ban(network, values.pop("for_", HOUR), values.pop("reason", "test"), **values)
+
+
+@pytest.mark.django_db
+def test_alike_events_are_one_row_with_a_count():
+    for _ in range(1_000):
+        record_event("login_failed", "low", address="203.0.113.7")
+    record_event("login_failed", "low", address="203.0.113.8")
+    assert actions.flush_events() == 2
+    assert dict(SecurityEvent.objects.values_list("address", "count")) == {
+        "203.0.113.7": 1_000,
+        "203.0.113.8": 1,
+    }
+
+
+@pytest.mark.django_db
+def test_a_flood_of_different_events_is_bounded_and_counted(caplog):
+    caplog.set_level(logging.CRITICAL, "security")
+    flood = 20_000
+    tracemalloc.start()
+    for number in range(flood):
+        record_event(
+            "scan",
+            "low",
+            address=str(10 * 2**24 + number and f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"),
+        )
+    _now, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(buffer) <= CAPACITY + 1
+    assert peak < 10_000_000
+    actions.flush_events()
+    assert SecurityEvent.objects.count() <= CAPACITY + 1
+    assert sum(SecurityEvent.objects.values_list("count", flat=True)) == flood
+
+
+@pytest.mark.django_db
+def test_a_database_that_is_away_loses_nothing_yet():
+    record_event("login_failed", "low", address="203.0.113.7")
+    with (
+        patch.object(SecurityEvent.objects, "bulk_create", side_effect=DatabaseError("away")),
+        pytest.raises(DatabaseError),
+    ):
+        actions.flush_events()
+    record_event("login_failed", "low", address="203.0.113.7")
+    actions.flush_events()
+    assert SecurityEvent.objects.get().count == 2
+
+
+@pytest.mark.django_db
+def test_a_round_survives_a_failing_job(caplog):
+    record_event("login_failed", "low", address="203.0.113.7")
+    with patch.object(SecurityEvent.objects, "bulk_create", side_effect=DatabaseError("away")):
+        background.work()
+    assert "flush_events failed" in caplog.text
+    assert len(buffer) == 1
+
+
+def test_the_security_logger_gets_one_json_line_per_kind(caplog):
+    caplog.set_level(logging.INFO, "security")
+    request = RequestFactory().get("/x/", HTTP_USER_AGENT="a\r\nb", REMOTE_ADDR="203.0.113.7")
+    for _ in range(3):
+        record_event(
+            "input_xss", "high", request, field="query:q\r\nforged", sample="<script>", action="report"
+        )
+    lines = [record.getMessage() for record in caplog.records if record.name == "security"]
+    assert len(lines) == 1
+    line = json.loads(lines[0])
+    assert (line["kind"], line["address"], line["path"]) == ("input_xss", "203.0.113.7", "/x/")
+    assert "\n" not in line["field"]
+
+
+@pytest.mark.django_db
+def test_a_ban_is_known_at_once_here_and_after_a_round_elsewhere():
+    assert not is_blocked("203.0.113.7")
+    banned("203.0.113.7")
+    assert is_blocked("203.0.113.7")
+    assert not is_blocked("203.0.113.8")
+    blocks._current = blocks.BlockList()  # what another process knows before its next round
+    assert not is_blocked("203.0.113.7")
+    background.work()
+    assert is_blocked("203.0.113.7")
+
+
+@pytest.mark.django_db
+def test_networks_of_both_families_and_mapped_addresses():
+    banned("198.51.100.0/24")
+    banned("2001:db8:1::/48")
+    assert is_blocked("198.51.100.77")
+    assert is_blocked("::ffff:198.51.100.77")
+    assert is_blocked("2001:db8:1:ffff::1")
+    assert not is_blocked("2001:db8:2::1")
+    assert not is_blocked("")
+    assert not is_blocked("not an address")
+
+
+@pytest.mark.django_db
+def test_looking_up_costs_no_query(django_assert_num_queries):
+    banned("198.51.100.0/24")
+    with django_assert_num_queries(0):
+        assert is_blocked("198.51.100.1")
+        assert not is_blocked("198.51.101.1")
+
+
+@pytest.mark.django_db
+def test_a_ban_expires_and_can_be_taken_back():
+    banned("203.0.113.7", for_=timedelta(seconds=-1))
+    assert not is_blocked("203.0.113.7")
+    banned("203.0.113.8")
+    with patch("django.db.transaction.on_commit", lambda work, **_: work()):
+        assert unban("203.0.113.8")
+        assert not unban("203.0.113.8")
+    assert not is_blocked("203.0.113.8")
+
+
+@pytest.mark.django_db
+def test_the_longer_ban_wins():
+    first = banned("203.0.113.7", for_=HOUR)
+    assert banned("203.0.113.7", for_=timedelta(minutes=1)).expires_at == first.expires_at
+    assert banned("203.0.113.7", for_=None).expires_at is None
+    assert banned("203.0.113.7", for_=HOUR).expires_at is None
+    assert BlockedAddress.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_nobody_bans_themselves_or_the_safelist(perf):
+    perf(SAFELIST=("192.0.2.0/28",), TRUSTED_PROXIES=("10.0.0.0/8",))
+    own = RequestFactory().post("/", REMOTE_ADDR="203.0.113.7")
+    for network, why in (
+        ("203.0.113.0/24", "your own address"),
+        ("192.0.2.4", "SAFELIST"),
+        ("0.0.0.0/0", "your own address"),
+        ("10.1.2.3", "TRUSTED_PROXIES"),
+        ("nonsense", "no network"),
+    ):
+        with pytest.raises(ActionRefused, match=why):
+            ban(network, HOUR, "test", request=own)
+    assert not BlockedAddress.objects.exists()
+
+
+@pytest.mark.django_db
+def test_attacks_that_were_blocked_lead_to_a_ban_and_reports_do_not(perf):
+    perf(BAN_SCORE=100)
+    for _ in range(5):
+        record_event("input_sqli", "high", address="203.0.113.7", action="block")
+        record_event("input_sqli", "high", address="203.0.113.8", action="report")
+    actions.flush_events()
+    row = BlockedAddress.objects.get()
+    assert row.network == "203.0.113.7"
+    assert "input_sqli" in row.reason
+    assert row.expires_at is not None
+
+
+@pytest.mark.django_db
+def test_the_kill_switch_stops_automatic_bans(perf):
+    perf(KILL_SWITCH=True)
+    record_event("x", "critical", address="203.0.113.7", action="block")
+    actions.flush_events()
+    assert not BlockedAddress.objects.exists()
+
+
+@pytest.mark.django_db
+def test_old_rows_are_pruned():
+    now = timezone.now()
+    SecurityEvent.objects.create(at=now - timedelta(days=91), kind="x", severity="low")
+    SecurityEvent.objects.create(at=now - timedelta(days=89), kind="y", severity="low")
+    LoginFailure.objects.create(key="a", window_ends_at=now - HOUR, count=3)
+    BlockedAddress.objects.create(network="203.0.113.7", expires_at=now - HOUR)
+    assert actions.prune(get_settings(), now) == {"events": 1, "failures": 1, "blocks": 1}
+    assert SecurityEvent.objects.get().kind == "y"
