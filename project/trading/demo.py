@@ -13,8 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,14 +21,18 @@ from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
-from django.db import connection
+from django.db import DatabaseError, connection
 from django.utils import timezone
 from tqdm import tqdm
 
 from paiid_perf.cache import memory_report
-from paiid_perf.models import OptimizationRun
-from paiid_perf.optimization import runner
+from paiid_perf.conf import get_settings
+from paiid_perf.contracts import ChangeContext
+from paiid_perf.exceptions import ActionRefused
+from paiid_perf.models import OptimizationRun, Recommendation
+from paiid_perf.optimization import ledger, runner, upkeep
 from paiid_perf.optimization.health import describe
+from paiid_perf.optimization.lock import run_lock
 from project.embedded import ROOT
 from project.trading import headline, loader, site, traffic
 
@@ -71,42 +74,45 @@ class Login:
 
 
 class Demo:
-    """One demo on a migrated-to-be database; ``close`` stops what it started."""
+    """One demo on a database of its own; ``close`` stops what it started."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
         self.port = options.port or site.free_port()
         self.size = loader.Size.of(options.scale)
-        self.stack = ExitStack()
+        self.running: list[site.Process] = []
         self.sessions: dict[int, str] = {}
 
     def close(self) -> None:
-        self.stack.close()
+        """Stop the site, last started first."""
+        while self.running:
+            self.running.pop().stop()
 
     def prepare(self) -> Login:
-        """Migrate, load the data, make the accounts, start the Celery worker."""
+        """Migrate, load the data, take back what an earlier demo improved, make the accounts."""
         self.say("Migrating")
         call_command("migrate", verbosity=0)
+        _count_statements()
+        if undone := _undo_earlier_changes():
+            self.say(f"Took back {undone} changes of earlier demos, so that this one starts where they did")
         if loader.is_loaded(self.options.scale):
             self.say("The trading data of this scale is there already (--fresh makes it anew)")
         else:
             self._load()
-        login = _administrator()
         self.sessions = _sessions(self.size)
-        self._start(site.worker(self.options.directory))
-        return login
+        return _administrator()
 
     def measure_before(self) -> tuple[headline.Pass, list[traffic.Request]]:
         """The first pass, on a site where the app only watches; returns the requests that were sent, too."""
-        web = self.serve(act=False)
+        self.serve(act=False)
         planned = traffic.plan(SEED, self.size, PLAN_REQUESTS)
         outcome, queries = self._measure(planned, "before", self.options.seconds)
-        score = _security_score(act=False)
-        web.stop()
-        return headline.Pass(outcome, queries, None, score), planned[: outcome.requests]
+        self.close()
+        return headline.Pass(outcome, queries, None, _security_score(act=False)), planned[: outcome.requests]
 
     def optimize(self) -> OptimizationRun:
         """One full run in the Celery worker, watched to its end."""
+        upkeep.collect()  # what the processes of the first pass handed over when they ended
         run = runner.request("full", "demo")
         if not runner.enqueue(run):
             raise RuntimeError("Celery's broker does not take the run; see celery.log")
@@ -121,26 +127,27 @@ class Demo:
         outcome, queries = self._measure(planned, "after", None)
         return headline.Pass(outcome, queries, None, None)
 
-    def serve(self, *, act: bool) -> site.Process:
+    def serve(self, *, act: bool) -> None:
+        """Start the site: gunicorn, and a Celery worker with beat."""
+        self._start(site.worker(self.options.directory, act=act))
         web = self._start(site.web(self.options.directory, self.port, act=act))
         site.wait_until_serving(web, f"http://127.0.0.1:{self.port}/api/optimization/health")
-        return web
 
     def say(self, text: str) -> None:
         print(text, file=self.options.out, flush=True)
 
     def _load(self) -> None:
-        with self._bar("Loading", len(loader.STATEMENTS), " tables") as bar:
+        with self._bar("Loading", loader.steps(self.options.scale), " rows") as bar:
 
-            def report(table: str, done: int, total: int) -> None:
+            def report(table: str, done: int) -> None:
                 bar.set_postfix_str(table, refresh=False)
-                bar.update(done - bar.n)
+                bar.update(done)
 
             loader.load(self.options.scale, report)
 
     def _start(self, process: site.Process) -> site.Process:
         process.start()
-        self.stack.callback(process.stop)
+        self.running.append(process)
         return process
 
     def _measure(
@@ -168,16 +175,12 @@ def run(demo: Demo) -> tuple[dict[str, Any], Login]:
     demo.say("Running the full optimization (policies on auto)")
     finished = demo.optimize()
     demo.say(f"Run #{finished.pk} {finished.status}: {finished.step}")
-    demo.say(f"Sending the same {len(planned)} requests again")
+    demo.say(f"Sending the same {len(planned):,} requests again")
     after = demo.measure_after(planned)
     memory = memory_report()
-    before = _with(before, cache_bytes=memory["pickle_bytes"])
-    after = _with(after, cache_bytes=memory["ours_bytes"], security_score=_area(finished, "security"))
+    before = replace(before, cache_bytes=memory["pickle_bytes"])
+    after = replace(after, cache_bytes=memory["ours_bytes"], security_score=_area(finished, "security"))
     return headline.report(before, after, describe(finished)), login
-
-
-def _with(measured: headline.Pass, **values: Any) -> headline.Pass:
-    return headline.Pass(**{**vars(measured), **values})
 
 
 def _watch(run: OptimizationRun) -> Iterator[tuple[float, str]]:
@@ -206,6 +209,41 @@ def _security_score(*, act: bool) -> float | None:
 
 def _area(run: OptimizationRun, name: str) -> float | None:
     return run.score.get("areas", {}).get(name, {}).get("score")
+
+
+def _count_statements() -> None:
+    """The demo's own server has the extension; on one that was given it takes a right that we may not have."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
+            cursor.execute("SELECT FROM pg_stat_statements LIMIT 0")
+    except DatabaseError as error:
+        raise RuntimeError(
+            "the demo measures the database with pg_stat_statements: preload it (shared_preload_libraries) and "
+            f"CREATE EXTENSION pg_stat_statements on the server of DATABASE_URL ({error})"
+        ) from error
+
+
+def _undo_earlier_changes() -> int:
+    """Undo what earlier demos changed and forget their ledger, so that their verdicts do not rule this one."""
+    settings, now = get_settings(), timezone.now()
+    with run_lock(settings.DATABASE, now) as acquired:
+        if acquired:
+            ledger.recover(ChangeContext(settings, now))
+    done = Recommendation.objects.filter(
+        state__in=(Recommendation.State.VERIFYING, Recommendation.State.KEPT)
+    ).order_by("-applied_at")
+    undone = sum(_undo(change) for change in done)
+    Recommendation.objects.all().delete()
+    return undone
+
+
+def _undo(change: Recommendation) -> bool:
+    try:
+        ledger.revert(change, None)
+    except ActionRefused:  # rows that were deleted by rule do not come back
+        return False
+    return True
 
 
 def _counters() -> dict[int, headline.Statement]:

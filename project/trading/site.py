@@ -72,13 +72,13 @@ def web(directory: Path, port: int, *, act: bool, workers: int = 2) -> Process:
     return Process("gunicorn", command, directory / "gunicorn.log", environment(act))
 
 
-def worker(directory: Path) -> Process:
+def worker(directory: Path, *, act: bool) -> Process:
     """A Celery worker with beat in it."""
     command = (
         *(sys.executable, "-m", "celery", "-A", "project", "worker", "--beat", "--loglevel", "WARNING"),
-        *("--concurrency", "1", "--schedule", str(directory / "beat-schedule"), "--without-gossip"),
+        *("--concurrency", "2", "--schedule", str(directory / "beat-schedule"), "--without-gossip"),
     )
-    return Process("Celery", command, directory / "celery.log", environment(act=True))
+    return Process("Celery", command, directory / "celery.log", environment(act))
 
 
 def wait_until_serving(process: Process, url: str) -> None:
@@ -102,4 +102,5 @@ def wait_until_serving(process: Process, url: str) -> None:
 
 def environment(act: bool) -> dict[str, str]:
     """The environment of a child whose app acts, or only watches."""
-    return {**os.environ, "PAIID_PERF_ACT": str(act)}
+    watching = {} if act else {"PAIID_PERF_POLICY": "report"}
+    return {**os.environ, "PAIID_PERF_ACT": str(act), **watching}

@@ -52,7 +52,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=0, help="of the site; a free one unless given")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        signal.signal(signal.SIGTERM, _as_interrupt)
+        for ending in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, _as_interrupt)
         try:
             if DIRECTORY in os.environ:
                 self._on_servers(options)
@@ -102,11 +103,14 @@ def _child(servers: Servers) -> subprocess.Popen[bytes]:
     environment = os.environ | POLICIES
     environment |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
     environment[DIRECTORY] = str(servers.directory)
-    return subprocess.Popen([sys.executable, *sys.argv], env=environment, preexec_fn=die_with_parent)
+    # In a group of its own, so that a terminal's Ctrl-C reaches it once: from us.
+    return subprocess.Popen(
+        [sys.executable, *sys.argv], env=environment, preexec_fn=die_with_parent, process_group=0
+    )
 
 
 def _wait_for(child: subprocess.Popen[bytes]) -> int:
-    """The child's exit code. An interrupt reaches it too, and it is waited for."""
+    """The child's exit code. An interrupt is handed on, and what it stops is waited for."""
     try:
         return child.wait()
     except KeyboardInterrupt:
