@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -44,6 +44,8 @@ from paiid_perf.registry import registry
 AREA = "database"
 #: Candidates of one statement that go into the selection, cheapest plans first.
 PER_STATEMENT = 8
+#: Candidates of one statement that are tried all at once.
+MOST_TOGETHER = 40
 #: Statements whose replay a change is judged by, and neighbours watched for regressions.
 AFFECTED = 8
 WATCHED = 4
@@ -158,8 +160,8 @@ def _judged(
     catalog = look.catalog
     source = EstimatedCosts(look.pairs, catalog)
     changes = writes.table_writes(look.pairs, catalog)
-    pool, refused = _pool(look, source, width, late)
-    items = [_item(c, catalog, changes) for c in pool]
+    pool = _pool(look, source, width, late)
+    items = [_item(c, catalog, changes) for c in pool.candidates]
     budget = _budget(budget_mb, settings, catalog)
     reading = [(s, q) for s, q in look.pairs if q.blocks]
     problem = Problem(
@@ -170,6 +172,7 @@ def _judged(
         budget,
         settings.MIN_GAIN,
         look.workload.whole_ms,
+        pool.groups,
         late,
     )
     chosen = select(problem)
@@ -177,11 +180,11 @@ def _judged(
     proposals += _drops(look, source, chosen, alias, now)
     return Advice(
         tuple(proposals),
-        tuple(_refusals(refused, chosen)),
+        tuple(_refusals(pool.refused, chosen)),
         _summary(look, problem),
         source.name,
         (*look.workload.notes, *_notes(look)),
-        out_of_time=chosen.out_of_time,
+        out_of_time=chosen.out_of_time or pool.cut_short,
     )
 
 
@@ -191,69 +194,89 @@ def _budget(budget_mb: float | None, settings: Settings, catalog: Catalog) -> in
     return int(megabytes * 2**20) if megabytes else max(catalog.database_bytes // 10, 256 * 2**20)
 
 
-def _pool(
-    look: _Look, source: EstimatedCosts, width: int, late: Callable[[], bool]
-) -> tuple[list[Candidate], list[Refused]]:
-    """Candidates worth selecting from: each statement's best few, and the declared ones."""
-    found: dict[IndexSpec, Candidate] = {}
-    refused: dict[str, Refused] = {}
-    for candidate, spec in look.declared.items():
-        why = spec if isinstance(spec, str) else _out_of_hand(spec, look.catalog, width)
-        if why:
-            refused[candidate.name] = Refused(candidate.name, why, "declared")
-        elif isinstance(spec, IndexSpec):
-            found[spec] = Candidate(spec, "declared", candidate.name)
+@dataclass(slots=True)
+class _Pool:
+    """Candidates worth selecting from."""
+
+    found: dict[IndexSpec, Candidate] = field(default_factory=dict)
+    groups: list[frozenset[IndexSpec]] = field(default_factory=list)
+    """Sets that help a statement only together."""
+    told: dict[str, Refused] = field(default_factory=dict)
+    cut_short: bool = False
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        return [self.found[s] for s in sorted(self.found, key=repr)]
+
+    @property
+    def refused(self) -> list[Refused]:
+        return list(self.told.values())
+
+    def refuse(self, what: str, why: str, source: str = "workload") -> None:
+        self.told.setdefault(what, Refused(what, why, source))
+
+
+def _pool(look: _Look, source: EstimatedCosts, width: int, late: Callable[[], bool]) -> _Pool:
+    """Each statement's best few candidates, and the declared ones; those refused out of hand with why."""
+    pool = _Pool()
+    _add_declared(pool, look, width)
     for table in look.catalog.tables.values():
         why = candidate_rules.why_not_table(table)
         if why and any(table.key in q.tables for _, q in look.pairs):
-            refused.setdefault(table.key, Refused(table.key, why))
+            pool.refuse(table.key, why)
     for statement, query in look.pairs:
         if late():
+            pool.cut_short = True
             break
-        for spec in _best(statement, query, look.catalog, source, width, refused):
-            found.setdefault(spec, Candidate(spec, "workload"))
-    return [found[s] for s in sorted(found, key=repr)], list(refused.values())
+        _add_best(pool, statement, query, look.catalog, source, width)
+    return pool
 
 
-def _best(
-    statement: Statement,
-    query: Query,
-    catalog: Catalog,
-    source: EstimatedCosts,
-    width: int,
-    refused: dict[str, Refused],
-) -> list[IndexSpec]:
-    """A statement's candidates that make it cheaper, the best PER_STATEMENT and the best with it in place."""
+def _add_declared(pool: _Pool, look: _Look, width: int) -> None:
+    for candidate, spec in look.declared.items():
+        why = spec if isinstance(spec, str) else _out_of_hand(spec, look.catalog, width)
+        if why:
+            pool.refuse(candidate.name, why, "declared")
+        elif isinstance(spec, IndexSpec):
+            pool.found[spec] = Candidate(spec, "declared", candidate.name)
+
+
+def _add_best(
+    pool: _Pool, statement: Statement, query: Query, catalog: Catalog, source: EstimatedCosts, width: int
+) -> None:
+    """A statement's candidates that make it cheaper, the best PER_STATEMENT, and those that do so only together."""
     before = source.cost(statement.queryid, frozenset())
     costs: dict[IndexSpec, float] = {}
     for spec in dict.fromkeys(candidate_rules.candidates(query, catalog, width)):
         why = _out_of_hand(spec, catalog, width)
         if why:
-            refused.setdefault(names.describe(spec), Refused(names.describe(spec), why))
-            continue
-        costs[spec] = source.cost(statement.queryid, frozenset({spec}))
+            pool.refuse(names.describe(spec), why)
+        else:
+            costs[spec] = source.cost(statement.queryid, frozenset({spec}))
     useful = sorted((s for s, c in costs.items() if c < 0.98 * before), key=lambda s: (costs[s], repr(s)))
-    return [*useful[:PER_STATEMENT], *_together(statement, costs, useful, source)]
+    together = _together(statement, costs, source)
+    if together:
+        pool.groups.append(frozenset(together))
+    for spec in (*useful[:PER_STATEMENT], *together):
+        pool.found.setdefault(spec, Candidate(spec, "workload"))
 
 
 def _together(
-    statement: Statement,
-    costs: Mapping[IndexSpec, float],
-    useful: Sequence[IndexSpec],
-    source: EstimatedCosts,
+    statement: Statement, costs: Mapping[IndexSpec, float], source: EstimatedCosts
 ) -> list[IndexSpec]:
-    """What helps only beside other candidates (both sides of a join, both branches of an OR): all at once, and the
-    ones whose absence is felt."""
-    others = [s for s in costs if s not in useful[:PER_STATEMENT]]
-    if not others or len(costs) > 40:
+    """What helps only beside other candidates (both sides of a join, both branches of an OR): of all at once, one of
+    each kind whose absence is felt."""
+    if len(costs) < 2:
         return []
-    everything = frozenset(costs)
-    best = source.cost(statement.queryid, everything)
-    if best >= 0.98 * min([source.cost(statement.queryid, frozenset()), *costs.values()]):
+    kept = sorted(costs, key=lambda s: (costs[s], len(s.keys) + len(s.include), repr(s)))[:MOST_TOGETHER]
+    best = source.cost(statement.queryid, frozenset(kept))
+    if best >= 0.9 * min(source.cost(statement.queryid, frozenset()), *costs.values()):
         return []
-    return [
-        s for s in sorted(others, key=repr) if source.cost(statement.queryid, everything - {s}) > 1.01 * best
-    ]
+    for spec in reversed(tuple(kept)):
+        fewer = frozenset(kept) - {spec}
+        if source.cost(statement.queryid, fewer) <= 1.02 * best:
+            kept.remove(spec)
+    return kept if len(kept) <= 4 else []
 
 
 def _out_of_hand(spec: IndexSpec, catalog: Catalog, width: int) -> str:
@@ -436,12 +459,11 @@ def _drops(
 
 def _harmless(drop: drops.Drop, look: _Look, source: EstimatedCosts, added: frozenset[IndexSpec]) -> bool:
     """No statement gets more than a twentieth dearer without it."""
-    gone = frozenset({drop.index.spec})
     for statement, query in look.pairs:
         if drop.table.key in query.tables and query.blocks:
             relevant = frozenset(s for s in added if s.table in query.tables)
             having = source.cost(statement.queryid, relevant)
-            if source.cost_without(statement.queryid, relevant, gone) > 1.05 * having + 1.0:
+            if source.cost_without(statement.queryid, relevant, drop.index.spec) > 1.05 * having + 1.0:
                 return False
     return True
 

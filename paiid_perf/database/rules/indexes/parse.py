@@ -741,7 +741,8 @@ class _Reader:
             and isinstance(body.this, exp.Column)
             and len(draft.tables) == 1
         ):
-            key = self._sort_key(body.this, scope, isinstance(body, exp.Max), False)
+            descending = isinstance(body, exp.Max)
+            key = self._sort_key(body.this, scope, descending, descending)
             if key is not None:
                 draft.order, draft.sorts, draft.limit, draft.aggregates = [key], True, 1.0, False
                 key_column = Predicate(key.key, key.is_column, "notnull", columns=frozenset({key.key}))
@@ -842,7 +843,7 @@ class _Reader:
         bound = self._bound(node)
         if any(True for _ in bound.find_all(exp.Parameter, exp.Placeholder)):
             return ""
-        return _bare(bound).sql("postgres")
+        return str(_bare(bound).sql("postgres"))
 
     def _bound(self, node: Node) -> Node:
         def swap(n: Node) -> Node:
@@ -925,11 +926,12 @@ def _folded(node: Node) -> str:
     if isinstance(node, exp.TableAlias):
         return _folded(node.this)
     quoted = bool(node.args.get("quoted")) or bool(node.meta.get("own"))
-    return node.name if quoted else node.name.lower()
+    name = str(node.name)
+    return name if quoted else name.lower()
 
 
 def _folded_name(item: Node) -> str:
-    return _folded(item.this) if isinstance(item, exp.Column) else item.alias_or_name.lower()
+    return _folded(item.this) if isinstance(item, exp.Column) else str(item.alias_or_name).lower()
 
 
 def _column(alias: str, name: str) -> exp.Column:
@@ -1028,9 +1030,7 @@ def _aggregates(node: Node) -> bool:
 
 def _is_flat(tree: exp.Select, *, semi: bool = False) -> bool:
     """Whether the planner pulls this sub-query up into its parent (is_simple_subquery)."""
-    stops = ("group", "having", "distinct", "limit", "offset", "windows")
-    if semi:
-        stops = ("group", "having", "limit", "offset", "windows")
+    stops = ["group", "having", "limit", "offset", "windows"] + ([] if semi else ["distinct"])
     if any(tree.args.get(s) for s in stops) or any(_aggregates(e) for e in tree.expressions):
         return False
     return not any(True for e in tree.expressions for _ in e.find_all(exp.Window, exp.Query))

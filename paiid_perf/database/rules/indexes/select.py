@@ -60,6 +60,8 @@ class Problem:
     min_gain: float
     whole_ms: float = 0.0
     """What the workload took in all, where the statements are only its newest part."""
+    groups: Sequence[frozenset[IndexSpec]] = ()
+    """Sets that help only together: no greedy step would take the first of them."""
     out_of_time: Callable[[], bool] = lambda: False
     _weights: dict[str, float] = field(default_factory=dict)
     _by_table: dict[TableKey, list[Statement]] = field(default_factory=lambda: defaultdict(list))
@@ -171,6 +173,16 @@ class _Search:
                 self.chosen[item.spec] = item
                 fresh = set()
 
+    def grow_together(self) -> None:
+        """Sets of which no member helps alone."""
+        known = {i.spec: i for i in self.problem.items}
+        for group in self.problem.groups:
+            added = [known[s] for s in sorted(group, key=repr) if s not in self.chosen and s in known]
+            if self._stop() or not added or not self.fits(sum(i.bytes for i in added)):
+                continue
+            if self.worth(self.gain(added)):
+                self.chosen |= {i.spec: i for i in added}
+
     def _rate(self, item: Item, gain: float) -> float:
         """Benefit per byte, the size damped: a few kilobytes must not decide between real gains."""
         return gain / math.sqrt(item.bytes + 65536) if self.worth(gain) else 0.0
@@ -243,6 +255,7 @@ def select(problem: Problem) -> Selection:
     """
     search = _Search(problem)
     search.grow()
+    search.grow_together()
     search.improve()
     search.merge()
     picks = _confirmed(problem, search)

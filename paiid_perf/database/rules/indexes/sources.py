@@ -25,11 +25,14 @@ class EstimatedCosts:
             self._known[key] = self._planners[queryid].cost(self._config(self._planners[queryid], added))
         return self._known[key]
 
-    def cost_without(self, queryid: str, added: frozenset[IndexSpec], gone: frozenset[IndexSpec]) -> float:
-        """The same with some of the existing indexes gone."""
+    def cost_without(self, queryid: str, added: frozenset[IndexSpec], gone: IndexSpec) -> float:
+        """The same with one of the existing indexes gone; its twin, where it has one, stays."""
         planner = self._planners[queryid]
-        config = self._config(planner, added)
-        return planner.cost({t: tuple(s for s in specs if s not in gone) for t, specs in config.items()})
+        config = dict(self._config(planner, added))
+        left = list(config.get(gone.table, ()))
+        if gone in left:
+            left.remove(gone)
+        return planner.cost(config | {gone.table: tuple(left)})
 
     def _config(
         self, planner: QueryPlanner, added: frozenset[IndexSpec]
