@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from paiid_perf.contracts import ChangeHandler
 from paiid_perf.database import retention_changes, view_changes
+from paiid_perf.database.index_changes import INDEX_HANDLERS
 
-HANDLERS: tuple[ChangeHandler, ...] = (view_changes.HANDLER, retention_changes.HANDLER)
+HANDLERS: tuple[ChangeHandler, ...] = (*INDEX_HANDLERS, view_changes.HANDLER, retention_changes.HANDLER)

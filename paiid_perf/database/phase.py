@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy
 
 from paiid_perf.contracts import Phase, PhaseContext, PhaseResult, Proposal
 from paiid_perf.database import advice, retention_changes, view_changes, views
+from paiid_perf.database.advisor import advise
 from paiid_perf.database.facts import health as health_facts
 from paiid_perf.database.facts import retention as retention_facts
 from paiid_perf.database.rules import health as health_rules
@@ -38,6 +39,7 @@ class Gathered:
     changes: list[Proposal] = field(default_factory=list)
     refused: list[dict[str, Any]] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
+    workload: dict[str, Any] = field(default_factory=dict)
 
 
 def run(ctx: PhaseContext) -> PhaseResult:
@@ -136,11 +138,6 @@ def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:
     if ctx.quick:
         return
     try:
-        from paiid_perf.database.advisor import advise
-    except ImportError:
-        gathered.missing["index advice"] = _("this build has no index advisor.")
-        return
-    try:
         given = advise(ctx.settings, now=ctx.now, alias=ctx.settings.DATABASE)
     except psycopg.Error as error:
         logger.warning("no index advice: %s", error)
@@ -148,11 +145,10 @@ def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:
         gathered.missing["index advice"] = health_facts.explain(error, role, "statements")
         return
     gathered.changes += given.proposals
-    gathered.refused += [_refusal(one) for one in given.refused]
-
-
-def _refusal(one: Any) -> dict[str, Any]:
-    return {"change": str(getattr(one, "candidate", one)), "because": str(getattr(one, "reason", ""))}
+    gathered.refused += [{"change": one.candidate, "because": one.because} for one in given.refused]
+    gathered.workload = dict(given.workload)
+    if given.notes:
+        gathered.missing["index advice"] = " ".join(given.notes)
 
 
 # --- act and say ---------------------------------------------------------------------------------------
@@ -174,6 +170,7 @@ def _result(
         "findings": advice.shown(gathered.findings),
         "missing": gathered.missing,
         "refused": gathered.refused[:200],
+        "workload": gathered.workload,
         "settled": settled,
         "views": [asdict(one) for one in upkeep],
     }

@@ -58,8 +58,16 @@ class Session:
         with self._limited(timeout or self._statement, read_only=False):
             yield self._connection
 
-    def outside_transaction(self, statement: Statement, timeout: timedelta) -> None:
-        """Run what cannot run in a transaction (VACUUM), under a statement time-out.
+    @contextmanager
+    def reading(self, timeout: timedelta | None = None) -> Iterator[psycopg.Connection[Any]]:
+        """One read-only transaction for several looks; each ``rows`` inside it is a savepoint of its own."""
+        with self._limited(timeout or self._statement, read_only=True):
+            yield self._connection
+
+    def outside_transaction(
+        self, statement: Statement, timeout: timedelta, lock: timedelta | None = None
+    ) -> None:
+        """Run what cannot run in a transaction (VACUUM), under a statement (and a lock) time-out.
 
         Behind PgBouncer the time-out is left out: it would outlive us on a shared server connection.
         """
@@ -68,9 +76,13 @@ class Session:
             return
         try:
             self._connection.execute("SELECT set_config('statement_timeout', %s, false)", [_ms(timeout)])
+            if lock is not None:
+                self._connection.execute("SELECT set_config('lock_timeout', %s, false)", [_ms(lock)])
             self._connection.execute(statement)
         finally:
-            self._connection.execute("RESET statement_timeout")
+            if not self.is_broken:
+                self._connection.execute("RESET statement_timeout")
+                self._connection.execute("RESET lock_timeout")
 
     @property
     def is_broken(self) -> bool:

@@ -20,7 +20,8 @@ from paiid_perf.contracts import (
 )
 from paiid_perf.database.actions import views as actions
 from paiid_perf.database.facts import views as facts
-from paiid_perf.database.rules.views import cleaned, digest
+from paiid_perf.database.rules.health import quoted
+from paiid_perf.database.rules.views import cleaned, digest, index_name
 from paiid_perf.database.session import Session, connect
 from paiid_perf.database.types import MaterializedView, ViewDecision, ViewState
 
@@ -46,10 +47,13 @@ def from_payload(value: Json) -> MaterializedView:
 
 def proposal(view: MaterializedView, state: ViewState, decision: ViewDecision) -> Proposal:
     """The creation or redefinition of a declared view as a change with an undo."""
-    create = f"CREATE MATERIALIZED VIEW {view.name} AS\n{cleaned(view.sql)};\n" + (
-        f"CREATE UNIQUE INDEX ON {view.name} ({', '.join(view.unique)});"
+    index = index_name(view)
+    columns = ", ".join(quoted(column) for column in view.unique)
+    name = quoted(*view.name.split("."))
+    create = f"CREATE MATERIALIZED VIEW {name} AS\n{cleaned(view.sql)};\n" + (
+        f"CREATE UNIQUE INDEX {quoted(index)} ON {name} ({columns});"
     )
-    drop = f"DROP MATERIALIZED VIEW {view.name};"
+    drop = f"DROP MATERIALIZED VIEW {name};"
     return Proposal(
         area="database",
         kind=KIND,
@@ -68,6 +72,9 @@ def proposal(view: MaterializedView, state: ViewState, decision: ViewDecision) -
 
 
 def _migration(view: MaterializedView, create: str, drop: str) -> str:
+    """IF NOT EXISTS: where a run has made the view already, the migration adopts it."""
+    create = create.replace("CREATE MATERIALIZED VIEW ", "CREATE MATERIALIZED VIEW IF NOT EXISTS ", 1)
+    create = create.replace("\nCREATE UNIQUE INDEX ", "\nCREATE UNIQUE INDEX IF NOT EXISTS ")
     return (
         "from django.db import migrations\n\n\n"
         "class Migration(migrations.Migration):\n"

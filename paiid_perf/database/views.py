@@ -35,11 +35,22 @@ class Upkeep:
     seconds: float | None = None
 
 
-def look(session: Session, now: datetime) -> list[tuple[MaterializedView, ViewState, ViewDecision]]:
+Look = tuple[MaterializedView, ViewState, ViewDecision]
+
+
+def look(session: Session, now: datetime) -> list[Look]:
     """Every declared view in dependency order, as it is and what should be done with it."""
-    views = ordered(registry.all(MaterializedView))
-    states = [facts.state(session, view) for view in views]
-    return [(view, state, decide(view, state, now)) for view, state in zip(views, states, strict=True)]
+    return [_look_at(session, view, now) for view in ordered(registry.all(MaterializedView))]
+
+
+def _look_at(session: Session, view: MaterializedView, now: datetime) -> Look:
+    try:
+        state = facts.state(session, view)
+    except psycopg.Error as error:
+        if session.is_broken:
+            raise
+        return view, ViewState(), ViewDecision("refuse", str(error).strip().splitlines()[0])
+    return view, state, decide(view, state, now)
 
 
 def refresh_due(
@@ -73,8 +84,7 @@ def _keep_up(
     session: Session, view: MaterializedView, settings: Settings, now: datetime, dry_run: bool
 ) -> Upkeep:
     # Looked at one by one: the refresh of the last may be the change that this one waits for.
-    state = facts.state(session, view)
-    decision = decide(view, state, now)
+    _view, state, decision = _look_at(session, view, now)
     if decision.action != "refresh":
         return Upkeep(view.name, _IDLE[decision.action], decision.reason)
     if refusal := refused_because(state, settings, dry_run):

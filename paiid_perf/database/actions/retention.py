@@ -18,7 +18,7 @@ from psycopg import errors, sql
 from paiid_perf.database.facts import retention as facts
 from paiid_perf.database.facts.retention import Target
 from paiid_perf.database.rules import retention as rules
-from paiid_perf.database.session import Session
+from paiid_perf.database.session import Session, trusted
 from paiid_perf.exceptions import ActionFailed
 
 # Rows that somebody has locked are left for the next batch or run.
@@ -219,5 +219,5 @@ def _lag(session: Session | None) -> float:
 
 def tidy(session: Session, goal: Target, timeout: timedelta) -> None:
     """VACUUM (ANALYZE) the table, so that its space and its statistics are right at once; never waits for a lock."""
-    table = sql.Identifier(goal.table)
+    table = trusted(goal.quoted_table)
     session.outside_transaction(sql.SQL("VACUUM (ANALYZE, SKIP_LOCKED) {}").format(table), timeout)

@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import Connection, sql
 
 from paiid_perf.database.facts import views as facts
-from paiid_perf.database.rules.views import cleaned, digest
+from paiid_perf.database.rules.views import cleaned, digest, index_name
 from paiid_perf.database.session import Session, trusted
 from paiid_perf.database.types import MaterializedView, ViewState
 
@@ -48,7 +48,7 @@ def create(session: Session, view: MaterializedView, timeout: timedelta, now: da
 
 def _unique_index(view: MaterializedView) -> sql.Composed:
     columns = sql.SQL(", ").join(map(sql.Identifier, view.unique))
-    index = sql.Identifier(f"{view.name.rpartition('.')[2][:58]}_uniq")
+    index = sql.Identifier(index_name(view))
     return sql.SQL("CREATE UNIQUE INDEX {} ON {} ({})").format(index, facts.identifier(view.name), columns)
 
 

@@ -1,6 +1,6 @@
 """The health of a server, as named queries. One that fails takes only its own panel with it.
 
-Sizes of relations that somebody holds exclusively come from pg_class, so that reading never queues behind DDL.
+Relations that somebody holds exclusively are left out, or sized by pg_class, so that reading never queues behind DDL.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ TABLES = NamedQuery(
     "pg_stat_user_tables, pg_statio_user_tables; the autovacuum formula of the manual, 24.1.6",
     """
 WITH locked AS MATERIALIZED (
-    SELECT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
+    SELECT DISTINCT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
 ), widths AS MATERIALIZED (
     SELECT schemaname, tablename, sum(avg_width * (1 - null_frac))::float8 AS bytes
     FROM pg_stats WHERE NOT inherited GROUP BY 1, 2
@@ -165,6 +165,7 @@ ORDER BY 1, 2
 """,
 )
 
+# pg_get_indexdef() waits for whoever holds the table exclusively, so an index that is being worked on is left out.
 INDEXES = NamedQuery(
     "indexes",
     IndexFact,
@@ -172,7 +173,7 @@ INDEXES = NamedQuery(
     "pg_index; PgHero's indexes(); constraints and replica identity as the manual has them",
     """
 WITH locked AS MATERIALIZED (
-    SELECT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
+    SELECT DISTINCT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
 ), widths AS MATERIALIZED (
     SELECT schemaname, tablename, attname, avg_width FROM pg_stats WHERE NOT inherited
 )
@@ -192,8 +193,7 @@ SELECT n.nspname::text AS schema, t.relname::text AS table, c.relname::text AS n
        EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = i.indrelid AND k.contype = 'f'
                AND k.conkey[1] = i.indkey[0]) AS supports_foreign_key,
        EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid) AS being_built,
-       CASE WHEN l.relation IS NULL THEN pg_relation_size(c.oid)
-            ELSE c.relpages * current_setting('block_size')::bigint END AS bytes,
+       pg_relation_size(c.oid) AS bytes,
        coalesce(s.idx_scan, 0) AS scans,
        (to_jsonb(s) ->> 'last_idx_scan')::timestamptz AS last_scan,
        c.relpages AS pages, c.reltuples::float8 AS rows_estimated,
@@ -211,9 +211,9 @@ JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i' AND c.relpersistence
 JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_am m ON m.oid = c.relam
-LEFT JOIN locked l ON l.relation IN (c.oid, t.oid)
 LEFT JOIN pg_stat_user_indexes s ON s.indexrelid = c.oid
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
+  AND NOT EXISTS (SELECT FROM locked l WHERE l.relation IN (c.oid, t.oid))
 ORDER BY 1, 2, 3
 """,
 )

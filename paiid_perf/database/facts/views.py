@@ -20,7 +20,8 @@ from paiid_perf.database.types import MaterializedView, ViewState
 MARK = "paiid_perf: "
 
 # A view's rule depends on every relation that it reads; plain views are looked through, partitions gone down to.
-# Writes are counted by the statistics; a TRUNCATE or a rewrite shows as another file.
+# Writes are counted by the statistics; a TRUNCATE or a rewrite shows as another file; a materialized view that we
+# refresh says so in its comment at once, while the statistics of that refresh come a moment later.
 STATE = """
 WITH RECURSIVE sources(oid) AS (
     SELECT d.refobjid FROM pg_rewrite r
@@ -45,6 +46,8 @@ SELECT c.relispopulated AS populated,
        pg_total_relation_size(c.oid) AS bytes,
        (SELECT coalesce(jsonb_object_agg(t.oid::regclass::text,
                     CASE WHEN t.relkind = 'f' THEN '?'
+                         WHEN t.relkind = 'm' AND obj_description(t.oid, 'pg_class') ~ 'paiid_perf: '
+                         THEN concat(md5(obj_description(t.oid, 'pg_class')), '/', t.relfilenode)
                          ELSE concat(s.n_tup_ins + s.n_tup_upd + s.n_tup_del, '/', t.relfilenode) END), '{}')
         FROM sources x JOIN pg_class t ON t.oid = x.oid AND t.relkind IN ('r', 'm', 'f')
         LEFT JOIN pg_stat_all_tables s ON s.relid = t.oid) AS sources

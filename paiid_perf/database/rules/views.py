@@ -36,6 +36,11 @@ def cleaned(sql: str) -> str:
     return sql.strip().rstrip(";").rstrip()
 
 
+def index_name(view: MaterializedView) -> str:
+    """Of the unique index that ``REFRESH … CONCURRENTLY`` needs."""
+    return f"{view.name.rpartition('.')[2][:58]}_uniq"
+
+
 def reads_clock(sql: str) -> bool:
     """Whether the rows change as time passes, though no table does."""
     return _CLOCK.search(sql) is not None
