@@ -44,7 +44,8 @@ POSTGRES_SETTINGS = {
     "log_min_messages": "fatal",
     "log_min_error_statement": "panic",
 }
-NOT_DURABLE = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+#: A killed server still loses nothing; a machine without power does.
+NOT_DURABLE = {"fsync": "off", "full_page_writes": "off"}
 EXTENSIONS = ("pg_stat_statements", "pg_trgm", "pgstattuple")
 VALKEY_SETTINGS = {"maxmemory": "256mb", "maxmemory-policy": "allkeys-lru"}
 
@@ -68,7 +69,7 @@ def var_directory() -> Path:
 def start_servers(name: str = "demo", *, fresh: bool = False, durable: bool = True) -> Iterator[Servers]:
     """Both servers for the length of a ``with`` block; ``fresh`` deletes the data of earlier ones.
 
-    What is not ``durable`` is lost when the machine crashes, and faster: for tests.
+    What is not ``durable`` does not survive a crash of the machine, and is faster: for tests.
 
     Raises:
         RuntimeError: a server is wanted and its wheel is not installed, or it does not start.
