@@ -13,8 +13,9 @@ from django.db import connections
 from django.utils import timezone
 
 from paiid_perf.conf import get_settings
-from paiid_perf.contracts import ADVICE
+from paiid_perf.contracts import ADVICE, Proposal
 from paiid_perf.database import phase as phase_module
+from paiid_perf.database.index_types import Advice, Refused
 from paiid_perf.database.phase import PHASE
 from paiid_perf.database.types import MaterializedView, RetentionRule
 from paiid_perf.models import Recommendation, SecurityEvent
@@ -33,7 +34,8 @@ RULE = RetentionRule("paiid_perf.SecurityEvent", timedelta(days=90), "at", batch
 
 @pytest.fixture
 def ticks(plant: Any, monkeypatch: Any) -> Any:
-    """A table worth a view, rows worth deleting, and only the declarations of these tests."""
+    """A table worth a view, rows worth deleting, and only the declarations of these tests; no index advice."""
+    monkeypatch.setattr(phase_module, "advise", lambda *_, **__: Advice())
     kept = {
         key: item for key, item in registry._items.items() if key[0] not in {MaterializedView, RetentionRule}
     }
@@ -114,6 +116,42 @@ def test_a_dry_run_changes_nothing_under_auto(ticks: Any) -> None:
 
     assert ticks("SELECT to_regclass('planted.sums')") == [(None,)]
     assert SecurityEvent.objects.count() == 120
+
+
+def test_what_the_advisor_says_is_proposed_and_what_it_refuses_is_told(ticks: Any, monkeypatch: Any) -> None:
+    index = Proposal(
+        "database", "index_create", "planted.ticks (symbol)", "Index", "slow", how="CREATE INDEX …;"
+    )
+    given = Advice((index,), (Refused("planted.ticks (id)", "the primary key serves it"),), {"calls": 5})
+    monkeypatch.setattr(phase_module, "advise", lambda *_, **__: given)
+
+    result = PHASE.run(Context(settings=replace(get_settings(), POLICY={})))
+
+    assert states("index_create") == [State.PROPOSED]
+    assert {"change": "planted.ticks (id)", "because": "the primary key serves it"} in result.details[
+        "refused"
+    ]
+    assert result.details["workload"] == {"calls": 5}
+    assert {check.name: check.value for check in result.checks}["missing_indexes"] == 1
+
+
+def test_an_advisor_that_cannot_look_leaves_the_rest_standing(ticks: Any, monkeypatch: Any) -> None:
+    def fail(*_: Any, **__: Any) -> Advice:
+        raise psycopg.errors.InsufficientPrivilege("permission denied")
+
+    monkeypatch.setattr(phase_module, "advise", fail)
+
+    result = PHASE.run(Context())
+
+    assert result.status == "succeeded"
+    assert "GRANT pg_monitor" in result.details["missing"]["index advice"]
+
+
+def test_the_real_advisor_is_asked_in_a_full_run(plant: Any) -> None:
+    result = PHASE.run(Context(settings=replace(get_settings(), POLICY={})))
+
+    assert result.status == "succeeded"
+    assert result.details["workload"]
 
 
 def test_advice_is_a_recommendation_and_passing_trouble_is_not(ticks: Any, another: Any) -> None:
