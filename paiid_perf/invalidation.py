@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import sha1
@@ -178,6 +179,8 @@ def touched(tags: Iterable[str]) -> bool:
 
     What is computed then may contain its uncommitted rows: it belongs to that transaction, not to the cache.
     """
+    if not _Bump.waiting:
+        return False
     wanted = frozenset(tags)
     return bool(wanted) and any(
         not hook.tags.isdisjoint(wanted)
@@ -325,8 +328,12 @@ def _never(tags: Iterable[str]) -> tuple[int, ...]:
 class _Bump:
     """An on-commit hook that gathers the tags of one transaction, so that a thousand saves are one bump."""
 
+    waiting: weakref.WeakSet[_Bump] = weakref.WeakSet()
+    """Those of all transactions under way: a commit or a rollback lets go of its own."""
+
     def __init__(self, tags: Iterable[str]) -> None:
         self.tags = set(tags)
+        self.waiting.add(self)
 
     def __call__(self) -> None:
         bump(self.tags)

@@ -6,15 +6,17 @@ A request never waits for a dead Redis longer than ``REDIS_TIMEOUT`` once per ``
 from __future__ import annotations
 
 import logging
+import os
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from django.core.cache import caches
 from django.core.signals import setting_changed
 from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 
 from paiid_perf.conf import get_settings
@@ -28,12 +30,17 @@ class RedisGate:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._clients: dict[tuple[str, float | None], Redis | None] = {}
         self._closed_until = 0.0
+        self._patient: dict[str, Redis | None] = {}
+        self._pools: dict[tuple[str, float], ConnectionPool | None] = {}
+        # For requests, each thread has a connection of its own: taking one from a pool costs a quarter of a
+        # round trip.
+        self._of_thread = threading.local()
+        self._generation = 0
 
     def is_redis(self) -> bool:
         """Whether the cache of ``settings.CACHE`` is django-redis (says nothing of whether it answers)."""
-        return self._client(get_settings().REDIS_TIMEOUT) is not None
+        return self.patient() is not None
 
     def is_open(self) -> bool:
         """False while the breaker keeps requests away from a Redis that failed a moment ago."""
@@ -44,41 +51,85 @@ class RedisGate:
 
         Never raises a RedisError; a failure closes the gate for ``REDIS_COOL_OFF`` seconds.
         """
-        if not self.is_open():
-            return default
-        client = self._client(get_settings().REDIS_TIMEOUT)
-        if client is None:
+        if not self.is_open() or not self.is_redis():
             return default
         try:
-            return work(client)
+            return work(self._quick())
         except (RedisError, OSError) as error:
             self._trip(error)
             return default
 
+    def over(self, work: Callable[[ConnectionPool], T], default: T) -> T:
+        """``call`` for ``work`` that keeps connections of its own (``api.wire``), made as the pool makes them."""
+        pool = self._pool_of_requests()
+        if pool is None:
+            return default
+        try:
+            return work(pool)
+        except (RedisError, OSError) as error:
+            self._trip(error)
+            return default
+
+    async def over_async(self, work: Callable[[ConnectionPool], Awaitable[T]], default: T) -> T:
+        """The same for ``work`` that awaits."""
+        pool = self._pool_of_requests()
+        if pool is None:
+            return default
+        try:
+            return await work(pool)
+        except (RedisError, OSError) as error:
+            self._trip(error)
+            return default
+
+    def _pool_of_requests(self) -> ConnectionPool | None:
+        if not self.is_open():
+            return None
+        key = (get_settings().CACHE, get_settings().REDIS_TIMEOUT)
+        try:
+            return self._pools[key]
+        except KeyError:
+            pool = self._pools[key] = _pool(*key)
+            return pool
+
     def patient(self) -> Redis | None:
         """A client for work outside requests (5 s time-out); it may raise RedisError."""
-        return self._client(5.0)
+        alias = get_settings().CACHE
+        try:
+            return self._patient[alias]
+        except KeyError:
+            pool = _pool(alias, PATIENCE)
+            client = self._patient[alias] = Redis(connection_pool=pool) if pool else None
+            return client
 
     def forget(self) -> None:
         """Drop the clients and open the gate: after a fork, a settings change, a restart in a test."""
-        self._clients.clear()
+        self._patient.clear()
+        self._pools.clear()
+        self._generation += 1
         self._closed_until = 0.0
 
     def _trip(self, error: Exception) -> None:
         self._closed_until = self._clock() + get_settings().REDIS_COOL_OFF
         logger.warning("Redis does not answer (%s); requests go on without it.", type(error).__name__)
 
-    def _client(self, timeout: float) -> Redis | None:
-        key = (get_settings().CACHE, timeout)
-        try:
-            return self._clients[key]
-        except KeyError:
-            client = self._clients[key] = _connect(*key)
-            return client
+    def _quick(self) -> Redis:
+        """This thread's client for requests; connects where it is new, and may raise RedisError then."""
+        settings, mine = get_settings(), self._of_thread
+        key = (self._generation, settings.CACHE, settings.REDIS_TIMEOUT)
+        if getattr(mine, "key", None) != key:
+            pool = _pool(settings.CACHE, settings.REDIS_TIMEOUT)
+            mine.client = Redis(connection_pool=pool, single_connection_client=True)
+            mine.key = key
+        client: Redis = mine.client
+        return client
 
 
-def _connect(alias: str, timeout: float) -> Redis | None:
-    """A client on the same server as django-redis' ``alias``, with time-outs of our own; None if not Redis."""
+#: Seconds that work outside requests waits for Redis.
+PATIENCE = 5.0
+
+
+def _pool(alias: str, timeout: float) -> ConnectionPool | None:
+    """Connections to the server of django-redis' ``alias``, with time-outs of our own; None if not Redis."""
     backend: Any = caches[alias]
     if not backend.__class__.__module__.startswith("django_redis."):
         return None
@@ -86,13 +137,16 @@ def _connect(alias: str, timeout: float) -> Redis | None:
     options = hosts.connection_kwargs | {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
+        # A connection that the server closed while it was idle is opened again; a time-out is not tried twice.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         "retry_on_timeout": False,
     }
-    return Redis(connection_pool=ConnectionPool(connection_class=hosts.connection_class, **options))
+    return ConnectionPool(connection_class=hosts.connection_class, **options)
 
 
 redis_gate = RedisGate()
+# A child must not write to its parent's sockets.
+os.register_at_fork(after_in_child=redis_gate.forget)
 
 
 def _follow_settings(*, setting: str, **_: Any) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         set,
     )
     from paiid_perf.cache.memory import memory_report
+    from paiid_perf.cache.rows import cached_rows
     from paiid_perf.cache.serialization import NotCacheable
     from paiid_perf.cache.warming import warm
 
@@ -39,6 +40,7 @@ _HOMES = {
         "set",
     ),
     "memory": ("memory_report",),
+    "rows": ("cached_rows",),
     "serialization": ("NotCacheable",),
     "warming": ("warm",),
 }
@@ -52,6 +54,7 @@ __all__ = [
     "ainvalidate",
     "aset",
     "cached",
+    "cached_rows",
     "delete",
     "get",
     "get_or_compute",

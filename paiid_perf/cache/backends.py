@@ -8,8 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
@@ -25,8 +24,7 @@ logger = logging.getLogger("paiid_perf")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What one look into the store gave."""
 
     stored: bytes | None
@@ -108,15 +106,24 @@ def _call(work: Callable[[Redis], T], default: T) -> T:
 
 
 def _read(client: Redis, key: str, tags: Sequence[str]) -> Reading:
-    if not tags:
-        stored: Any = client.get(key)
-        return Reading(stored, ())
-    found: Any = client.mget([key, *(invalidation.tag_key(tag) for tag in tags)])
-    stored, *versions = found
+    stored, *versions = _ask(client, "MGET", key, *(invalidation.tag_key(tag) for tag in tags))
     if None in versions:
         # A tag that the store does not know (new, evicted, flushed) is given a version above all there were.
         return Reading(stored, invalidation.versions(tags))
     return Reading(stored, tuple(map(int, versions)))
+
+
+def _ask(client: Redis, *command: str) -> Any:
+    """A command on the thread's own connection: what ``execute_command`` does, without a third of its time."""
+    connection: Any = client.connection
+    if connection is None:
+        return client.execute_command(*command)  # type: ignore[no-untyped-call]
+
+    def attempt() -> Any:
+        connection.send_command(*command)
+        return connection.read_response()
+
+    return connection.retry.call_with_retry(attempt, lambda _: connection.disconnect())
 
 
 def _heads(client: Redis, keys: Sequence[str]) -> list[bytes | None]:

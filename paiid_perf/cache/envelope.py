@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from paiid_perf.cache.serialization import Unreadable
 
@@ -20,8 +20,7 @@ _COST_BITS = 22
 _MOST = (1 << _COST_BITS) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One stored value. ``expires_ms`` 0: when invalidated."""
 
     codec: int

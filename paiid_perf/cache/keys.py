@@ -20,6 +20,8 @@ from paiid_perf.exceptions import ConfigurationError, PerfError
 #: Longer keys are cut and carry a digest of the whole (memcached takes 250 bytes; memory is paid for each).
 LONGEST = 180
 _READABLE = 100
+#: The space, which memcached refuses, and what only a digest's key may have in it.
+_MARKS = frozenset(" ~")
 #: Second part of every key of this domain, after KEY_PREFIX.
 ROOM = "c"
 
@@ -30,7 +32,7 @@ class NoKey(PerfError, TypeError):
 
 def storage_key(strategy: str, key: str) -> str:
     """What the store sees: ``perf:c:<strategy>:<key>``."""
-    if len(key) > LONGEST or not key.isascii() or not key.isprintable() or " " in key:
+    if len(key) > LONGEST or not key.isascii() or not key.isprintable() or not _MARKS.isdisjoint(key):
         digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         key = f"{quote(key[:_READABLE], safe=_SAFE, errors='replace')[:_READABLE]}~{digest}"
     return f"{get_settings().KEY_PREFIX}:{ROOM}:{strategy}:{key}"

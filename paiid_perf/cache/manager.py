@@ -16,11 +16,11 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import wait as wait_for_flights
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from asgiref.sync import sync_to_async
+from django.db import connections
 
 from paiid_perf import invalidation
 from paiid_perf.cache.backends import Store, current_store
@@ -50,8 +50,7 @@ class CacheUnavailable(PerfError):
     """The store does not answer, or the transaction under way has changed what the value depends on."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     key: str
     strategy: CacheStrategy
     tags: tuple[str, ...]
@@ -66,8 +65,7 @@ def _left_out(entry: _Entry) -> bool:
     return not get_settings().VALUE_CACHE or invalidation.touched(entry.tags)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(NamedTuple):
     """What a look found: maybe a value, and the stamp that a value computed now would carry."""
 
     stamp: int | None
@@ -204,7 +202,7 @@ def refresh(
 
 def delete(*keys: str, strategy: Strategy = "standard") -> int:
     """Forget values by key; how many there were. For what depends on data, prefer tags and ``invalidate``."""
-    named = _strategy(strategy)
+    named = strategy_named(strategy)
     return current_store().delete([storage_key(named.name, key) for key in keys])
 
 
@@ -276,12 +274,17 @@ def _acached(
 # --- looking -------------------------------------------------------------------------------------------
 
 
-def _strategy(strategy: Strategy) -> CacheStrategy:
+def strategy_named(strategy: Strategy) -> CacheStrategy:
+    """The declared strategy of that name; a strategy itself is what it is.
+
+    Raises:
+        NotRegistered: no strategy has that name.
+    """
     return registry.get(CacheStrategy, strategy) if isinstance(strategy, str) else strategy
 
 
 def _entry(key: str, strategy: Strategy, tags: Iterable[Target]) -> _Entry:
-    named = _strategy(strategy)
+    named = strategy_named(strategy)
     wanted = dict.fromkeys(tag_of(target) for target in (*named.depends_on, *tags))
     return _Entry(storage_key(named.name, key), named, tuple(wanted))
 
@@ -419,7 +422,7 @@ def _keep(store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: f
     codec, body = encode(value, strategy)
     expires = _now_ms() + ttl_ms if strategy.ttl or value is None else 0
     stored = seal(Envelope(codec, stamp or 0, expires, int(seconds * 1000), body))
-    if stamp is None or ttl_ms <= 0:
+    if stamp is None or ttl_ms <= 0 or _reads_a_snapshot():
         return stored, False
     if len(stored) > strategy.max_bytes:
         recorder.count("cache.refused", strategy.name)
@@ -428,6 +431,15 @@ def _keep(store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: f
     if kept:
         recorder.observe("cache.stored_bytes", strategy.name, len(stored))
     return stored, kept
+
+
+def _reads_a_snapshot() -> bool:
+    """Whether a transaction of this thread may see rows older than the tags' versions that were read in it."""
+    return any(
+        str(getattr(level, "name", level)).lower().replace("_", " ") in {"repeatable read", "serializable"}
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block and (level := getattr(connection, "isolation_level", None)) is not None
+    )
 
 
 def _ttl_ms(strategy: CacheStrategy, value: Any) -> int:

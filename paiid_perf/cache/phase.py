@@ -90,7 +90,7 @@ def _strategy_proposal(advice: StrategyAdvice) -> Proposal:
 
 def _warm(ctx: PhaseContext) -> tuple[WarmReport, ...]:
     policy = ctx.settings.policy("cache_warm")
-    if policy == "off" or not registry.all(CacheWarmer):
+    if policy == "off" or not ctx.settings.VALUE_CACHE or not registry.all(CacheWarmer):
         return ()
     only_look = ctx.dry_run or ctx.settings.KILL_SWITCH or policy != "auto"
     return warm(

@@ -11,10 +11,11 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.db import connection, transaction
 
 from paiid_perf import cache
 from paiid_perf.cache import manager
@@ -274,6 +275,24 @@ def test_an_old_value_stored_last_is_not_served(any_cache: str) -> None:
     assert cache.get_or_compute("k", lambda: "new", strategy=PLAIN, tags=["t"]) == "new"
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("level", "kept"), [("READ_COMMITTED", True), ("REPEATABLE_READ", False)])
+def test_what_an_old_snapshot_shows_is_not_kept(
+    any_cache: str, monkeypatch: pytest.MonkeyPatch, level: str, kept: bool
+) -> None:
+    """The versions are newer than the rows that a transaction with a snapshot of its own sees."""
+    with transaction.atomic():
+        monkeypatch.setattr(connection, "isolation_level", psycopg.IsolationLevel[level])
+        assert cache.get_or_compute("k", lambda: 1, strategy=PLAIN, tags=["t"]) == 1
+    assert (cache.get("k", strategy=PLAIN, tags=["t"]) == 1) is kept
+
+
+def test_a_connection_that_the_server_closed_is_opened_again(redis_cache: Any) -> None:
+    cache.set("k", 1, strategy=PLAIN)
+    assert redis_cache.client_kill_filter(_type="normal", skipme=True) >= 1
+    assert cache.get_or_compute("k", never, strategy=PLAIN) == 1
+
+
 def test_a_lost_tag_brings_no_old_value_back(redis_cache: Any) -> None:
     cache.get_or_compute("k", lambda: "old", strategy=PLAIN, tags=["t"])
     redis_cache.delete("perf:tag:t")
@@ -283,7 +302,9 @@ def test_a_lost_tag_brings_no_old_value_back(redis_cache: Any) -> None:
 # --- single-flight ------------------------------------------------------------------------------------------
 
 
-def test_a_hundred_concurrent_misses_compute_once(any_cache: str, counts: Any) -> None:
+def test_a_hundred_concurrent_misses_compute_once(any_cache: str, settings: Any) -> None:
+    # A hundred threads that connect at once on a busy machine may take longer than a request would wait.
+    settings.PAIID_PERF = {"REDIS_TIMEOUT": 10.0}
     computed, together = [], threading.Barrier(100)
     release = threading.Event()
 
@@ -488,6 +509,16 @@ def test_a_template_that_names_no_argument_fails_at_once() -> None:
         @cache.cached(PLAIN, key="movers:{limti}")
         def movers(limit: int) -> int:
             return limit
+
+
+def test_switched_off_it_computes_each_time(any_cache: str, settings: Any) -> None:
+    settings.PAIID_PERF = {"VALUE_CACHE": False}
+    compute = Calls()
+    for _ in range(2):
+        assert cache.get_or_compute("k", compute, strategy=PLAIN) == VALUE
+        assert asyncio.run(cache.aget_or_compute("k", compute, strategy=PLAIN)) == VALUE
+    assert compute.number == 4
+    assert not cache.set("k", 1, strategy=PLAIN)
 
 
 # --- without Redis ---------------------------------------------------------------------------------------------
