@@ -17,7 +17,7 @@ from django.http.request import RawPostDataException, UnreadablePostError
 
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
-from paiid_perf.security.detection import detect, is_suspect, leaves_of
+from paiid_perf.security.detection import detect, leaves_of, suspects
 from paiid_perf.security.events import record_event
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.types import ALLOW, Finding, InspectionPolicy, Severity, Verdict
@@ -136,14 +136,13 @@ def _json(request: HttpRequest, names: tuple[str, ...]) -> Iterator[Finding]:
         return iter([Finding("encoding", "json")])
     try:
         document = json.loads(body)
-        values = list(leaves_of(document))
+        values = leaves_of(document)
     except RecursionError:
         return iter([Finding("depth", "json")])
     except ValueError as error:
         # Not JSON: the view will say so. Too deep: nobody will.
         return iter([Finding("depth", "json")] if str(error) == "nested too deep" else [])
-    together = "\n".join(values)
-    if not is_suspect(together) and "\0" not in together:
+    if not suspects(values) and "\0" not in "".join(values):
         return iter(())
     return _judge("json", _leaves(document, names))
 

@@ -10,7 +10,14 @@ statement, a comment that cuts off the rest. Prose fails because two bare words 
 from __future__ import annotations
 
 import re
+from itertools import islice
 
+#: Tokens that one reading takes in (of a value longer than that, other readings start at what looks like SQL).
+TOKENS = 256
+TOKENS_AT_HINT = 48
+HINTS = 6
+
+_DOUBLED_OR_NOT = {quote: re.compile(f"{quote}+") for quote in "'\"`"}
 _GAP = r"(?:\s|/\*.*?\*/)+"
 
 _TOKEN = re.compile(
@@ -185,9 +192,9 @@ _FOLDS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
-def fold(text: str) -> str:
-    """The value's tokens, one letter each, parentheses and unary operators dropped."""
-    letters = "".join([_letter(m[0]) for m in _TOKEN.finditer(text)])
+def fold(text: str, at: int = 0, tokens: int = TOKENS) -> str:
+    """The value's first tokens from ``at`` on, one letter each, parentheses and unary operators dropped."""
+    letters = "".join([_letter(match[0]) for match in islice(_TOKEN.finditer(text, at), tokens)])
     for pattern, by in _FOLDS:
         letters = pattern.sub(by, letters)
     return letters
@@ -250,7 +257,7 @@ _HINT = re.compile(
     r"|\b(?:and|or|xor|where)\b(?:[\s(!~+-]|not\b|binary\b|/\*.*?\*/)*(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
     r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|shutdown)\b"
-    r"|\A\s*[-\d]+\W+(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
+    r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
     re.S,
 )
 _QUOTES = str.maketrans(
@@ -267,14 +274,25 @@ def is_sqli(text: str) -> bool:
     """Whether a (lower-cased, decoded) value changes the tokens of a statement it is put into."""
     if not text.isascii():
         text = text.translate(_QUOTES)
-    if _HINT.search(text) and _is_bare(text):
-        return True
-    return any(_breaks_out(text, quote) for quote in ("'", '"', "`") if quote in text)
+    return _stands_bare(text) or any(_breaks_out(text, quote) for quote in ("'", '"', "`") if quote in text)
 
 
-def _is_bare(text: str) -> bool:
+def _stands_bare(text: str) -> bool:
+    """Read from the start, and again from hints that lie beyond what one reading takes in."""
+    hint, beyond = _HINT.search(text), 0
+    if hint is None:
+        return False
     letters = fold(text)
-    return bool(_ANYWHERE.search(letters) or _BARE.search(letters))
+    if _ANYWHERE.search(letters) or _BARE.search(letters):
+        return True
+    for _ in range(HINTS):
+        hint = _HINT.search(text, max(beyond, TOKENS))
+        if hint is None:
+            return False
+        if _ANYWHERE.search(fold(text, hint.start(), TOKENS_AT_HINT)):
+            return True
+        beyond = hint.start() + TOKENS_AT_HINT
+    return False
 
 
 def _breaks_out(text: str, quote: str) -> bool:
@@ -287,10 +305,7 @@ def _breaks_out(text: str, quote: str) -> bool:
 
 def _closing_quote(text: str, quote: str) -> int:
     """Where the value closes the quote it stands in; a doubled quote does not. -1: nowhere."""
-    at = text.find(quote)
-    while at >= 0 and text.startswith(quote, at + 1):
-        after = text.find(quote, at + 2)
-        if after < 0:
-            return at
-        at = after
-    return at
+    for match in _DOUBLED_OR_NOT[quote].finditer(text):
+        if len(match[0]) % 2:
+            return match.end() - 1
+    return text.rfind(quote)

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import html
 import re
+from itertools import islice
+
+#: Tags, and attributes in all of them together, that are looked at in one value.
+TAGS = 200
+ATTRIBUTES = 400
 
 _TAG = re.compile(r"<[\s\x00/!?%]*([a-z%\"'\x00][^\s/>\x00=\"'<]*)")
 _ATTRIBUTE = re.compile(
-    r"([^\s/>=\"'`\x00][^\s/>=\x00<]*)\s*(?:=\s*(\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)|`[^`]*(?:`|\Z)|[^\s>]*))?|>|[\"'`<]"
+    r"([^\s/<>=\"'`\x00][^\s/<>=\x00]*)\s*(?:=\s*(\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)|`[^`]*(?:`|\Z)|[^\s>]*))?|>|[\"'`<]"
 )
 _ACTIVE_NAMES = """
     script iframe frame frameset object embed applet isindex xss import layer ilayer bgsound noscript
@@ -50,8 +55,10 @@ _EVENT = (
     r"show|stalled|start|stop|storage|submit|suspend|syncrestored|time\w+|toggle|touch\w+|trackchange|transition\w+|"
     r"unhandledrejection|unload|url\w+|volumechange|waiting|webkit\w+|wheel|zoom)"
 )
-_ATTRIBUTE_BREAK_OUT = re.compile(rf"[\"'`][^<>]{{0,200}}?(?<![\w-]){_EVENT}\s*=\s*[^\s&]")
-_UNQUOTED_BREAK_OUT = re.compile(rf"(?:\A|[\"'`\s/>]){_EVENT}\s*=\s*[\"'`]?[^\"'`>\s]*[(`\[\\]")
+_HANDLER_SET = re.compile(rf"(?<![\w-]){_EVENT}\s{{0,8}}=\s{{0,8}}[^\s&]")
+_UNQUOTED_BREAK_OUT = re.compile(
+    rf"(?:\A|[\"'`\s/>]){_EVENT}\s{{0,8}}=\s{{0,8}}[\"'`]?[^\"'`>\s]{{0,80}}[(`\[\\]"
+)
 _URL_CONTEXT = re.compile(
     r"\s*(?:[\"'`]?\s*)?(?:(?:java|vb|live)script:\s{0,4}(?:[^\s\w]|[\w$.\s]{0,40}[(=\[`+;/.'\"])|data:(?:text/(?:html|xml|"
     r"javascript)|image/svg|application/x(?:html|ml|-javascript))[^,]{0,60},)"
@@ -83,15 +90,21 @@ def is_xss(text: str) -> bool:
 def _outside_elements(text: str) -> bool:
     if ":" in text and (_in_url(text) or _LINK_ASSIGNED.search(text)):
         return True
-    if (
-        "on" in text
-        and "=" in text
-        and (_ATTRIBUTE_BREAK_OUT.search(text) or _UNQUOTED_BREAK_OUT.search(text))
-    ):
+    if "on" in text and "=" in text and (_breaks_out_of_attribute(text) or _UNQUOTED_BREAK_OUT.search(text)):
         return True
     if "(" in text and (_JS_BREAK_OUT.search(text) or _SCRIPTING_CSS.search(text)):
         return True
     return "+ad" in text and bool(_UTF7.search(text))
+
+
+def _breaks_out_of_attribute(text: str) -> bool:
+    """A handler is set after a quote that could have closed the attribute around the value."""
+    for match in islice(_HANDLER_SET.finditer(text), 32):
+        before = text[max(0, match.start() - 200) : match.start()]
+        inside = before[max(before.rfind("<"), before.rfind(">")) + 1 :]
+        if any(quote in inside for quote in "\"'`"):
+            return True
+    return False
 
 
 def _in_url(text: str) -> bool:
@@ -100,27 +113,33 @@ def _in_url(text: str) -> bool:
 
 
 def _active_element(text: str) -> bool:
-    return any(_is_active(tag[1].strip("\x00\"'"), text, tag.end()) for tag in _TAG.finditer(text))
+    left = ATTRIBUTES
+    for tag in islice(_TAG.finditer(text), TAGS):
+        attributes = _attributes(text, tag.end(), left)
+        left -= len(attributes)
+        if _is_active(tag[1].strip("\x00\"'"), attributes, text, tag.end()):
+            return True
+    return False
 
 
-def _is_active(name: str, text: str, at: int) -> bool:
+def _is_active(name: str, attributes: list[tuple[str, str]], text: str, at: int) -> bool:
     local = name.rpartition(":")[2]
     if name in _ACTIVE or local in _ACTIVE:
         return text[at - 1 : at] != "" and not _is_end_tag(text, at - len(name))
     if local == "style" and _CSS.search(_plain_css(text[at : at + 2000])):
         return True
-    return any(_is_scripting(name, *attribute) for attribute in _attributes(text, at))
+    return any(_is_scripting(name, *attribute) for attribute in attributes)
 
 
 def _is_end_tag(text: str, name_at: int) -> bool:
     return text[:name_at].rstrip("\x00 \t\r\n\"'").endswith("</")
 
 
-def _attributes(text: str, at: int) -> list[tuple[str, str]]:
-    """(name, decoded value) up to the end of the tag; a handful of them is all that a tag ever needs."""
+def _attributes(text: str, at: int, limit: int) -> list[tuple[str, str]]:
+    """(name, decoded value) up to the end of the tag, at most ``limit`` of them."""
     found: list[tuple[str, str]] = []
     for match in _ATTRIBUTE.finditer(text, at, at + 4000):
-        if match[0] == ">" or len(found) == 40:
+        if match[0] in "<>" or len(found) >= limit:
             break
         if match[1]:
             found.append((match[1].strip("\"'`\x00"), _plain(match[2] or "")))

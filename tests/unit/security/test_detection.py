@@ -191,12 +191,12 @@ def test_words_and_digits_alone_are_never_an_attack(text: str) -> None:
 def _tokens_read(text: str) -> int:
     """How many characters the SQL tokenizer is given for one value: an operation count, no clock."""
     seen = 0
-    read: Callable[[str], str] = sqli.fold
+    read: Callable[[str, int], str] = sqli.fold
 
-    def counted(value: str) -> str:
+    def counted(value: str, at: int = 0) -> str:
         nonlocal seen
-        seen += len(value)
-        return read(value)
+        seen += len(value) - at
+        return read(value, at)
 
     with patch.object(sqli, "fold", counted):
         detect(text)
