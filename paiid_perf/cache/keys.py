@@ -55,7 +55,7 @@ def text_of(argument: Any) -> str:
     Raises:
         NoKey: its text says nothing reliable about it (an object's address, a set's order).
     """
-    if isinstance(argument, Model):
+    if isinstance(argument, Model) and argument.pk is not None:
         return f"{argument._meta.label_lower}.{argument.pk}"
     if isinstance(argument, list | tuple):
         return f"[{','.join(map(text_of, argument))}]"

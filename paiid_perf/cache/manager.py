@@ -201,7 +201,11 @@ def refresh(
 
 
 def delete(*keys: str, strategy: Strategy = "standard") -> int:
-    """Forget values by key; how many there were. For what depends on data, prefer tags and ``invalidate``."""
+    """Forget values by key; how many there were.
+
+    Prefer tags and ``invalidate``: a value that somebody is computing at this moment lands after a delete, but never
+    after an invalidation of one of its tags.
+    """
     named = strategy_named(strategy)
     return current_store().delete([storage_key(named.name, key) for key in keys])
 

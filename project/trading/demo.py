@@ -34,7 +34,7 @@ from paiid_perf.optimization import ledger, runner, upkeep
 from paiid_perf.optimization.health import describe
 from paiid_perf.optimization.lock import run_lock
 from project.embedded import ROOT
-from project.trading import headline, loader, site, traffic
+from project.trading import answers, headline, loader, site, traffic
 
 SEED = 20_260_101
 WARM_UP_SEED = 7
@@ -177,7 +177,7 @@ def run(demo: Demo) -> tuple[dict[str, Any], Login]:
     demo.say(f"Run #{finished.pk} {finished.status}: {finished.step}")
     demo.say(f"Sending the same {len(planned):,} requests again")
     after = demo.measure_after(planned)
-    memory = memory_report()
+    memory = memory_report(answers.ROOMS)
     before = replace(before, cache_bytes=memory["pickle_bytes"])
     after = replace(after, cache_bytes=memory["ours_bytes"], security_score=_area(finished, "security"))
     return headline.report(before, after, describe(finished)), login

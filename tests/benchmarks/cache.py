@@ -336,6 +336,7 @@ def main() -> None:
         try:
             configure(valkey.url)
             result = run(options.rounds, options.keys)
+            _hand_over()
         finally:
             valkey.stop()
     if options.json:
@@ -343,6 +344,12 @@ def main() -> None:
         print()
     else:
         _print(result)
+
+
+def _hand_over() -> None:
+    from paiid_perf.telemetry import recorder
+
+    recorder.flush()
 
 
 def _print(result: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.contrib.auth.models import Group
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,5 +133,7 @@ def test_templates_quote_what_separates() -> None:
 def test_what_has_no_identity_is_refused() -> None:
     with pytest.raises(keys.NoKey, match="pass key="):
         keys.text_of(object())
-    with pytest.raises(keys.NoKey):
-        keys.text_of({1, 2})
+    for unidentified in ({1, 2}, Group(name="unsaved")):
+        with pytest.raises(keys.NoKey):
+            keys.text_of(unidentified)
+    assert keys.text_of(Group(pk=7)) == "auth.group.7"
