@@ -44,7 +44,7 @@ class Ask:
         return store.ask(self.question, self.request)
 
     async def perform_async(self) -> Reply:
-        return store.ask(self.question, self.request)
+        return await store.ask_async(self.question, self.request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class AskAgain:
 
     async def perform_async(self) -> Reply:
         await asyncio.sleep(self.seconds)
-        return store.ask_again(self.lookup)
+        return await store.ask_again_async(self.lookup)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Keep:
         store.keep(self.keepsake)
 
     async def perform_async(self) -> None:
-        store.keep(self.keepsake)
+        await store.keep_async(self.keepsake)
 
 
 class CallView:

@@ -13,21 +13,26 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeVar
 
+from asgiref.sync import sync_to_async
 from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpRequest
-from redis import Redis
+from redis import ConnectionPool
 
 from paiid_perf import invalidation
+from paiid_perf.api import wire
 from paiid_perf.api.limits import EXACT_UP_TO, LIMIT_LUA, SLICES, Allowance, Limit, fixed_window
+from paiid_perf.api.wire import Script
 from paiid_perf.conf import get_settings
 from paiid_perf.stores import redis_gate
 
 logger = logging.getLogger("paiid_perf")
+T = TypeVar("T")
 
 #: Milliseconds for which the one who computes an answer keeps the others waiting, at the most.
 LEASE_MS = 10_000
@@ -105,10 +110,11 @@ def _with_constants(lua: str) -> str:
     return lua
 
 
-_ASK_LUA = _with_constants(
-    invalidation.VERSION_LUA
-    + LIMIT_LUA
-    + """
+_ASK = Script(
+    _with_constants(
+        invalidation.VERSION_LUA
+        + LIMIT_LUA
+        + """
 local function look_up(entry_key, lease_key, lease, lease_ms, now)
   local newest = 0
   for i = 5, #KEYS do
@@ -153,9 +159,10 @@ if allowed == 0 or ARGV[3] == '0' then return {allowed, remaining, reset, 0, '0'
 local found, born, blob = look_up(KEYS[3], KEYS[4], ARGV[4], ARGV[5], now)
 return {allowed, remaining, reset, found, born, blob}
 """
+    )
 )
 
-_KEEP_LUA = (
+_KEEP = Script(
     invalidation.VERSION_LUA
     + """
 local holder = redis.call('GET', KEYS[3])
@@ -195,31 +202,70 @@ return 1
 
 def ask(question: Question, request: HttpRequest) -> Reply:
     """One round trip to Redis; a few calls on another cache. SILENCE when it does not answer."""
-    if question.lookup and _must_not_look(question.lookup.tags):
-        question = Question(question.limit, None)
+    question = _askable(question)
     if redis_gate.is_redis():
-        return redis_gate.call(lambda client: _ask_redis(client, question), SILENCE)
-    try:
-        return _ask_django(question, request)
-    except Exception:
-        logger.exception("The cache does not answer; the request goes on without it.")
-        return SILENCE
+        return redis_gate.over(lambda pool: _ask_redis(pool, question), SILENCE)
+    return _quietly(lambda: _ask_django(question, request), SILENCE)
+
+
+async def ask_async(question: Question, request: HttpRequest) -> Reply:
+    """The same without blocking the event loop."""
+    question = _askable(question)
+    if redis_gate.is_redis():
+        return await redis_gate.over_async(lambda pool: _ask_redis_async(pool, question), SILENCE)
+    return await _off_loop(lambda: _quietly(lambda: _ask_django(question, request), SILENCE))
 
 
 def ask_again(lookup: Lookup) -> Reply:
     """Look again for an answer that another request computes, without counting anything."""
     again = Question(None, lookup)
     if redis_gate.is_redis():
-        return redis_gate.call(lambda client: _ask_redis(client, again), SILENCE)
-    return Reply(None, *_look_up_django(lookup))
+        return redis_gate.over(lambda pool: _ask_redis(pool, again), SILENCE)
+    return _quietly(lambda: Reply(None, *_look_up_django(lookup)), SILENCE)
+
+
+async def ask_again_async(lookup: Lookup) -> Reply:
+    """The same without blocking the event loop."""
+    again = Question(None, lookup)
+    if redis_gate.is_redis():
+        return await redis_gate.over_async(lambda pool: _ask_redis_async(pool, again), SILENCE)
+    return await _off_loop(lambda: _quietly(lambda: Reply(None, *_look_up_django(lookup)), SILENCE))
 
 
 def keep(keepsake: Keepsake) -> None:
     """Leave an answer in the store, and let go of the lease. What cannot be left is not: others will compute it."""
     if redis_gate.is_redis():
-        redis_gate.call(lambda client: _keep_in_redis(client, keepsake), None)
+        redis_gate.over(lambda pool: wire.call(pool, _KEEP, *_keep_command(keepsake)), None)
     else:
-        _keep_in_django(keepsake)
+        _quietly(lambda: _keep_in_django(keepsake), None)
+
+
+async def keep_async(keepsake: Keepsake) -> None:
+    """The same without blocking the event loop."""
+    if redis_gate.is_redis():
+        await redis_gate.over_async(lambda pool: wire.call_async(pool, _KEEP, *_keep_command(keepsake)), None)
+    else:
+        await _off_loop(lambda: _quietly(lambda: _keep_in_django(keepsake), None))
+
+
+def _askable(question: Question) -> Question:
+    if question.lookup and _must_not_look(question.lookup.tags):
+        return Question(question.limit, None)
+    return question
+
+
+def _quietly(work: Callable[[], T], default: T) -> T:
+    try:
+        return work()
+    except Exception:
+        logger.exception("The cache does not answer; the request goes on without it.")
+        return default
+
+
+async def _off_loop(work: Callable[[], T]) -> T:
+    if isinstance(caches[get_settings().CACHE], LocMemCache):
+        return work()
+    return await sync_to_async(work)()
 
 
 def _must_not_look(tags: tuple[str, ...]) -> bool:
@@ -260,18 +306,23 @@ def read_reply(raw: Sequence[Any], question: Question, lease: str) -> Reply:
     return Reply(allowance, Found(found), int(born), blob, lease)
 
 
-def _ask_redis(client: Redis, question: Question) -> Reply:
+def _ask_redis(pool: ConnectionPool, question: Question) -> Reply:
     lease = new_lease() if question.lookup else ""
-    keys, args = question_command(question, lease)
-    return read_reply(invalidation.run_script(client, _ASK_LUA, keys, args), question, lease)
+    return read_reply(wire.call(pool, _ASK, *question_command(question, lease)), question, lease)
 
 
-def _keep_in_redis(client: Redis, keepsake: Keepsake) -> None:
+async def _ask_redis_async(pool: ConnectionPool, question: Question) -> Reply:
+    lease = new_lease() if question.lookup else ""
+    raw = await wire.call_async(pool, _ASK, *question_command(question, lease))
+    return read_reply(raw, question, lease)
+
+
+def _keep_command(keepsake: Keepsake) -> tuple[list[str], list[Any]]:
     lookup = keepsake.lookup
     rows = [invalidation.tag_key(tag) for tag in keepsake.row_tags]
     keys = [invalidation.sequence_key(), keepsake.key or lookup.key, _lease_key(lookup), *rows]
     args = [keepsake.lease, keepsake.born, keepsake.blob, keepsake.ttl_ms, keepsake.stale_ms]
-    invalidation.run_script(client, _KEEP_LUA, keys, [*args, invalidation.ROW_TAG_TTL])
+    return keys, [*args, invalidation.ROW_TAG_TTL]
 
 
 # --- another Django cache ----------------------------------------------------------------------------------

@@ -1,0 +1,250 @@
+"""One script call on a connection that the thread (or the event loop) keeps: a fifth of a client library's cost.
+
+redis-py makes the connection (address, TLS, authentication, time-outs: all of the host's configuration); the call
+itself is one write and one read of RESP2, which is small enough to spell out. The script is named by its digest and
+sent whole only to a server that does not know it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Any
+
+from redis.connection import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+CHUNK = 65_536
+Part = str | int | bytes
+
+
+class Script:
+    """A Lua script and its digest."""
+
+    def __init__(self, lua: str) -> None:
+        self.lua = lua.encode()
+        self.digest = sha1(self.lua, usedforsecurity=False).hexdigest().encode()
+
+    def command(self, keys: Sequence[str], args: Sequence[Part], whole: bool = False) -> bytes:
+        """The call as it goes over the wire."""
+        verb, body = (b"EVAL", self.lua) if whole else (b"EVALSHA", self.digest)
+        return _pack([verb, body, str(len(keys)).encode(), *map(_bytes, keys), *map(_bytes, args)])
+
+
+def _bytes(part: Part) -> bytes:
+    return part if isinstance(part, bytes) else str(part).encode()
+
+
+def _pack(parts: list[bytes]) -> bytes:
+    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
+
+
+# --- replies ---------------------------------------------------------------------------------------------
+
+
+class Incomplete(Exception):
+    """More bytes of the reply are to come."""
+
+
+def parse(data: bytes, at: int = 0) -> tuple[Any, int]:
+    """A RESP2 value and where it ends. An error reply is returned as a ResponseError, not raised.
+
+    Raises:
+        Incomplete: the reply has not arrived in full.
+    """
+    end = data.find(b"\r\n", at)
+    if end < 0:
+        raise Incomplete
+    kind, line, after = data[at : at + 1], data[at + 1 : end], end + 2
+    if kind == b":":
+        return int(line), after
+    if kind == b"$":
+        return _bulk(data, int(line), after)
+    if kind == b"*":
+        return _array(data, int(line), after)
+    if kind == b"+":
+        return line, after
+    if kind == b"-":
+        return ResponseError(line.decode()), after
+    raise RedisConnectionError(f"unexpected reply: {data[at : at + 20]!r}")
+
+
+def _bulk(data: bytes, length: int, at: int) -> tuple[bytes | None, int]:
+    if length < 0:
+        return None, at
+    if len(data) < at + length + 2:
+        raise Incomplete
+    return data[at : at + length], at + length + 2
+
+
+def _array(data: bytes, length: int, at: int) -> tuple[list[Any] | None, int]:
+    if length < 0:
+        return None, at
+    values = []
+    for _ in range(length):
+        value, at = parse(data, at)
+        values.append(value)
+    return values, at
+
+
+def _is_unknown_script(value: Any) -> bool:
+    return isinstance(value, ResponseError) and str(value).startswith("NOSCRIPT")
+
+
+def _raised(value: Any) -> Any:
+    if isinstance(value, ResponseError):
+        raise value
+    return value
+
+
+# --- sync ------------------------------------------------------------------------------------------------
+
+
+class _Lines(threading.local):
+    """The thread's connection of each pool."""
+
+    def __init__(self) -> None:
+        self.open: weakref.WeakKeyDictionary[ConnectionPool, Any] = weakref.WeakKeyDictionary()
+
+
+_lines = _Lines()
+
+
+def call(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
+    """Run a script; one round trip.
+
+    Raises:
+        RedisError: the server does not answer within the pool's time-out, or refuses.
+    """
+    value = _exchange(pool, script.command(keys, args))
+    if _is_unknown_script(value):
+        value = _exchange(pool, script.command(keys, args, whole=True))
+    return _raised(value)
+
+
+def _exchange(pool: ConnectionPool, command: bytes) -> Any:
+    line = _lines.open.pop(pool, None)
+    if line is not None:
+        try:
+            return _on(line, pool, command)
+        except (RedisConnectionError, BrokenPipeError, ConnectionResetError):
+            # The server closed a connection that was idle. A new one says whether it is there.
+            line.disconnect()
+    return _on(_connected(pool), pool, command)
+
+
+def _on(line: Any, pool: ConnectionPool, command: bytes) -> Any:
+    try:
+        value = _send_and_read(line._sock, command)
+    except TimeoutError as error:
+        line.disconnect()
+        raise RedisTimeoutError("no answer in time") from error
+    _lines.open[pool] = line
+    return value
+
+
+def _send_and_read(sock: socket.socket, command: bytes) -> Any:
+    sock.sendall(command)
+    data = b""
+    while True:
+        some = sock.recv(CHUNK)
+        if not some:
+            raise RedisConnectionError("the server closed the connection")
+        data = data + some if data else some
+        try:
+            return parse(data)[0]
+        except Incomplete:
+            continue
+
+
+def _connected(pool: ConnectionPool) -> Any:
+    options = {k: v for k, v in pool.connection_kwargs.items() if not k.startswith(_RESP3_ONLY)}
+    line = pool.connection_class(**options | {"protocol": 2})
+    line.connect()
+    return line
+
+
+#: Options that redis-py puts on a pool for pushed maintenance messages, which RESP2 does not have.
+_RESP3_ONLY = ("maint_notifications", "oss_cluster_maint")
+
+
+# --- async -----------------------------------------------------------------------------------------------
+
+_Idle = dict[ConnectionPool, list[Any]]
+_idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Idle] = weakref.WeakKeyDictionary()
+
+
+async def call_async(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
+    """Run a script without blocking the event loop; one round trip, no thread (but for TLS, which takes one).
+
+    Raises:
+        RedisError: the server does not answer within the pool's time-out, or refuses.
+    """
+    if "ssl_cert_reqs" in pool.connection_kwargs or "ssl_ca_certs" in pool.connection_kwargs:
+        return await asyncio.to_thread(call, pool, script, keys, args)
+    value = await _exchange_async(pool, script.command(keys, args))
+    if _is_unknown_script(value):
+        value = await _exchange_async(pool, script.command(keys, args, whole=True))
+    return _raised(value)
+
+
+async def _exchange_async(pool: ConnectionPool, command: bytes) -> Any:
+    idle = _idle.setdefault(asyncio.get_running_loop(), {}).setdefault(pool, [])
+    if idle:
+        line = idle.pop()
+        try:
+            return await _on_async(line, pool, idle, command)
+        except (RedisConnectionError, BrokenPipeError, ConnectionResetError):
+            line.disconnect()
+    line = await asyncio.to_thread(_connected, pool)
+    line._sock.setblocking(False)
+    return await _on_async(line, pool, idle, command)
+
+
+async def _on_async(line: Any, pool: ConnectionPool, idle: list[Any], command: bytes) -> Any:
+    done = False
+    try:
+        async with asyncio.timeout(pool.connection_kwargs.get("socket_timeout")):
+            value = await _send_and_read_async(line._sock, command)
+        done = True
+    except TimeoutError as error:
+        raise RedisTimeoutError("no answer in time") from error
+    finally:
+        # Cancelled or too late: the answer may still come, so nobody may use this connection again.
+        if done:
+            idle.append(line)
+        else:
+            line.disconnect()
+    return value
+
+
+async def _send_and_read_async(sock: socket.socket, command: bytes) -> Any:
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, command)
+    data = b""
+    while True:
+        some = await loop.sock_recv(sock, CHUNK)
+        if not some:
+            raise RedisConnectionError("the server closed the connection")
+        data = data + some if data else some
+        try:
+            return parse(data)[0]
+        except Incomplete:
+            continue
+
+
+def forget() -> None:
+    """Let go of all connections: in a forked child, whose parent goes on using them."""
+    global _lines
+    _lines = _Lines()
+    _idle.clear()
+
+
+os.register_at_fork(after_in_child=forget)

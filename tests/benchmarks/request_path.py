@@ -1,0 +1,375 @@
+"""The request path beside its peers: one process, one Valkey, one run, cases taken in turns.
+
+    python -m tests.benchmarks.request_path [--json] [--rounds 30] [--requests 100]
+
+Each case is a Django handler (WSGI, called directly) around one view of 4.6 KB JSON; µs are medians over the
+rounds of a round's mean. ``added_us`` and ``ratio`` are against the bare handler of the same rounds.
+``round_trips`` counts what is sent to Valkey per request. Nothing is asserted on time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.util import find_spec
+from io import BytesIO
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+PERF = "paiid_perf.middleware.PerfMiddleware"
+ROWS = [{"symbol": f"SYM{n:03}", "price": f"{90 + n * 1.37:.4f}", "volume": n * 1200} for n in range(80)]
+#: A rate that is counted and never refuses.
+RATE = "1000000/h"
+
+
+def installed(module: str) -> bool:
+    """Whether a peer is there."""
+    return find_spec(module) is not None
+
+
+def configure(url: str, directory: Path) -> None:
+    """Django as the cases share it."""
+    import django
+    from django.conf import settings
+
+    peers = [name for name in ("django_prometheus", "silk") if installed(name)]
+    settings.configure(
+        SECRET_KEY="benchmark",
+        ALLOWED_HOSTS=["*"],
+        USE_TZ=True,
+        ROOT_URLCONF=__name__,
+        INSTALLED_APPS=[
+            "django.contrib.contenttypes",
+            "django.contrib.auth",
+            "django.contrib.sessions",
+            "paiid_perf",
+            *peers,
+        ],
+        TEMPLATES=[{"BACKEND": "django.template.backends.django.DjangoTemplates", "APP_DIRS": True}],
+        DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(directory / "db.sqlite3")}},
+        CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}},
+        CACHE_MIDDLEWARE_SECONDS=600,
+        LOGGING_CONFIG=None,
+        SILENCED_SYSTEM_CHECKS=["django_ratelimit.E003", "django_ratelimit.W001"],
+    )
+    django.setup()
+
+
+# --- the view -------------------------------------------------------------------------------------------
+
+
+def view(request: Any) -> Any:
+    """4.6 KB of JSON, computed anew."""
+    from django.http import JsonResponse
+
+    return JsonResponse({"rows": ROWS})
+
+
+def limited_view(request: Any) -> Any:
+    """The same under django-ratelimit's decorator."""
+    from django_ratelimit.decorators import ratelimit
+
+    global limited_view
+    limited_view = ratelimit(key="ip", rate=RATE)(view)
+    return limited_view(request)
+
+
+def sliding_view(request: Any) -> Any:
+    """The same under a sliding window of the ``limits`` package."""
+    if not SLIDING(request.META["REMOTE_ADDR"]):
+        raise PermissionError
+    return view(request)
+
+
+SLIDING: Callable[[str], bool] = lambda address: True  # noqa: E731
+
+
+def routes() -> list[Any]:
+    """The views' places."""
+    from django.urls import path
+
+    return [
+        path("plain/", view),
+        path("limited/", lambda request: limited_view(request)),
+        path("sliding/", sliding_view),
+        path("limit/", view),
+        path("cached/<int:n>/", lambda request, n: view(request)),
+        path("both/<int:n>/", lambda request, n: limited_view(request)),
+    ]
+
+
+urlpatterns: list[Any] = []
+
+
+# --- the cases ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Case:
+    """One stack. ``path`` gives each request's path; ``perf`` are settings of PAIID_PERF."""
+
+    name: str
+    path: Callable[[], str]
+    middleware: list[str] = field(default_factory=list)
+    perf: dict[str, Any] = field(default_factory=dict)
+    aim: str = ""
+    rounds: list[float] = field(default_factory=list)
+    trips: float = 0.0
+    sql: float = 0.0
+    every: int = 1
+    """Runs in every n-th round only (for what is slow)."""
+
+
+_fresh = count()
+OFF = {
+    "RECORD": False,
+    "RESPONSE_CACHE": False,
+    "RATE_LIMITS": False,
+    "COMPRESS_MIN_BYTES": 0,
+    "INSPECTION": "off",
+    "PERFORMANCE_HEADERS": "off",
+}
+DJANGO_CACHE = [
+    "django.middleware.cache.UpdateCacheMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",
+    "django.middleware.cache.FetchFromCacheMiddleware",
+]
+PROMETHEUS = ["django_prometheus.middleware.PrometheusBeforeMiddleware"]
+PROMETHEUS_END = ["django_prometheus.middleware.PrometheusAfterMiddleware"]
+
+
+def fresh(stem: str) -> Callable[[], str]:
+    """Paths that nobody asked for before."""
+    return lambda: f"/{stem}/{next(_fresh)}/"
+
+
+def fixed(path: str) -> Callable[[], str]:
+    """One path."""
+    return lambda: path
+
+
+def cases() -> list[Case]:
+    """Ours, and the peers that are installed."""
+    ours = [PERF]
+    quiet = {"INSPECTION": "off"}
+    found = [
+        Case("bare", fixed("/plain/")),
+        Case("ours_off", fixed("/plain/"), ours, OFF, "≤ +5"),
+        Case("ours_record", fixed("/plain/"), ours, OFF | {"RECORD": True}, "≤ +20"),
+        Case("ours_limit", fixed("/limit/"), ours, OFF | {"RATE_LIMITS": True}, "≤ +60"),
+        Case("ours_hit", fixed("/cached/0/"), ours, quiet, "≤ +90"),
+        Case("ours_miss", fresh("cached"), ours, quiet, "≤ +330"),
+        Case("ours_miss_inspected", fresh("cached"), ours, {}),
+        Case("django_cache_hit", fixed("/cached/0/"), DJANGO_CACHE),
+        Case("django_cache_miss", fresh("cached"), DJANGO_CACHE),
+        Case("django_ratelimit", fixed("/limited/")),
+    ]
+    if installed("limits"):
+        found.append(Case("limits_sliding", fixed("/sliding/")))
+    if installed("django_prometheus"):
+        composed = [*PROMETHEUS, *DJANGO_CACHE, *PROMETHEUS_END]
+        found += [
+            Case("django_prometheus", fixed("/plain/"), [*PROMETHEUS, *PROMETHEUS_END]),
+            Case("composed_hit", fixed("/both/0/"), composed),
+            Case("composed_miss", fresh("both"), composed),
+        ]
+    if installed("silk"):
+        found.append(Case("silk", fixed("/plain/"), ["silk.middleware.SilkyMiddleware"], every=10))
+    return found
+
+
+# --- running --------------------------------------------------------------------------------------------
+
+
+class Caller:
+    """A WSGI handler of one stack, called directly."""
+
+    def __init__(self, case: Case) -> None:
+        from django.core.handlers.wsgi import WSGIHandler
+        from django.test.utils import override_settings
+
+        self.case = case
+        self.settings = override_settings(MIDDLEWARE=case.middleware, PAIID_PERF=case.perf)
+        with self.settings:
+            self.handler = WSGIHandler()
+
+    def __call__(self) -> bytes:
+        environ = dict(ENVIRON, PATH_INFO=self.case.path())
+        environ["wsgi.input"] = EMPTY
+        statuses: list[str] = []
+        response = self.handler(environ, lambda status, headers: statuses.append(status))
+        body = b"".join(response)
+        response.close()
+        if statuses[0][:3] != "200":
+            raise RuntimeError(f"{self.case.name}: {statuses[0]} {body[:200]!r}")
+        return body
+
+
+EMPTY = BytesIO()
+ENVIRON = {
+    "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "QUERY_STRING": "", "SERVER_NAME": "testserver", "SERVER_PORT": "80",
+    "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "192.0.2.1", "HTTP_HOST": "testserver",
+    "HTTP_ACCEPT_ENCODING": "gzip, deflate, br", "HTTP_ACCEPT": "*/*", "HTTP_USER_AGENT": "benchmark",
+    "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": sys.stderr, "wsgi.multithread": True,
+    "wsgi.multiprocess": True, "wsgi.run_once": False,
+}  # fmt: skip
+
+
+@contextmanager
+def counted_trips() -> Iterator[list[int]]:
+    """Counts what is written to sockets of redis-py: one write of a command or a pipeline is one round trip."""
+    from redis.connection import AbstractConnection
+
+    trips = [0]
+    plain = AbstractConnection.send_packed_command
+
+    def send(self: Any, *args: Any, **kwargs: Any) -> Any:
+        trips[0] += 1
+        return plain(self, *args, **kwargs)
+
+    AbstractConnection.send_packed_command = send
+    try:
+        yield trips
+    finally:
+        AbstractConnection.send_packed_command = plain
+
+
+def measure(callers: list[Caller], rounds: int, requests: int) -> None:
+    """Fill in each case's rounds, in turns, so that a slow moment of the machine meets all of them."""
+    for number in range(rounds):
+        for caller in callers:
+            if number % caller.case.every == 0:
+                with caller.settings:
+                    caller.case.rounds.append(timed(caller, max(5, requests // caller.case.every)))
+
+
+def timed(caller: Caller, requests: int) -> float:
+    """Mean µs of a request, garbage collection aside."""
+    caller()
+    gc.collect()
+    gc.disable()
+    started = perf_counter()
+    for _ in range(requests):
+        caller()
+    spent = perf_counter() - started
+    gc.enable()
+    return spent / requests * 1e6
+
+
+def count_io(caller: Caller, requests: int = 20) -> None:
+    """Round trips and SQL statements of one request."""
+    from django.db import connection
+    from django.test.utils import CaptureQueriesContext
+
+    with caller.settings:
+        caller()
+        caller()
+        with counted_trips() as trips, CaptureQueriesContext(connection) as queries:
+            for _ in range(requests):
+                caller()
+    caller.case.trips = trips[0] / requests
+    caller.case.sql = len(queries) / requests
+
+
+def declare() -> None:
+    """What a host would declare for these views."""
+    from paiid_perf import declarations as perf
+
+    perf.register(
+        perf.EndpointClass("limit", match="/limit/", rate=RATE, rate_key="ip"),
+        perf.EndpointClass("cached", match="/cached/", rate=RATE, rate_key="ip", cache="cached"),
+        perf.ResponseStrategy("cached", ttl=timedelta(minutes=10), depends_on=["auth.User"]),
+    )
+
+
+def sliding(url: str) -> Callable[[str], bool]:
+    """The ``limits`` package's sliding window."""
+    from limits import parse
+    from limits.storage import storage_from_string
+    from limits.strategies import SlidingWindowCounterRateLimiter
+
+    limiter = SlidingWindowCounterRateLimiter(storage_from_string(url))
+    rate = parse("1000000/hour")
+    return lambda address: bool(limiter.hit(rate, address))
+
+
+def report(done: list[Case]) -> dict[str, Any]:
+    """The measured cases."""
+    bare = statistics.median(done[0].rounds)
+    rows = []
+    for case in done:
+        us = statistics.median(case.rounds)
+        rows.append(
+            {
+                "case": case.name,
+                "us": round(us, 1),
+                "added_us": round(us - bare, 1),
+                "ratio": round(us / bare, 2),
+                "round_trips": round(case.trips, 2),
+                "sql": round(case.sql, 2),
+                "aim": case.aim,
+            }
+        )
+    return {"cases": rows}
+
+
+def main() -> None:
+    """Run, and print a table or JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--only", default="", help="comma-separated names of cases, beside bare")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        from project.embedded import start_valkey
+
+        valkey = start_valkey(directory)
+        stack.callback(valkey.stop)
+        found = run(valkey.url, directory, options)
+    print(json.dumps(found) if options.json else table(found))
+
+
+def run(url: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """Measure everything against the Valkey at ``url``."""
+    configure(url, directory)
+    urlpatterns.extend(routes())
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    declare()
+    global SLIDING
+    if installed("limits"):
+        SLIDING = sliding(url)
+    only = {"bare", *options.only.split(",")} if options.only else None
+    callers = [Caller(case) for case in cases() if only is None or case.name in only]
+    for caller in callers:
+        count_io(caller)
+    measure(callers, options.rounds, options.requests)
+    return report([caller.case for caller in callers])
+
+
+def table(found: dict[str, Any]) -> str:
+    """The report for people."""
+    head = f"{'case':22} {'µs':>8} {'added':>8} {'ratio':>6} {'trips':>6} {'sql':>5}  aim"
+    rows = [
+        f"{c['case']:22} {c['us']:8.1f} {c['added_us']:+8.1f} {c['ratio']:6.2f} {c['round_trips']:6.2f} {c['sql']:5.1f}  {c['aim']}"
+        for c in found["cases"]
+    ]
+    return "\n".join([head, *rows])
+
+
+if __name__ == "__main__":
+    main()
