@@ -195,7 +195,7 @@ class RecommendationAdmin(Console):
 
     def get_urls(self) -> list[URLPattern]:
         act = self.admin_site.admin_view(self.act_view)
-        return [path("<int:pk>/<str:move>/", act, name="paiid_perf_recommendation_act"), *super().get_urls()]
+        return [path("<int:pk>/act/<str:move>/", act, name="paiid_perf_recommendation_act"), *super().get_urls()]
 
     def act_view(self, request: HttpRequest, pk: int, move: str) -> HttpResponse:
         """GET: a page that says what will happen. POST: it happens."""
