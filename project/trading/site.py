@@ -16,6 +16,7 @@ from pathlib import Path
 from project.embedded import ROOT, die_with_parent, free_port
 
 START_SECONDS = 60
+STOP_SECONDS = 15
 LOG_TAIL = 3_000
 
 __all__ = ["Process", "environment", "free_port", "wait_until_serving", "web", "worker"]
@@ -49,7 +50,7 @@ class Process:
             return
         self.child.send_signal(signal.SIGTERM)
         try:
-            self.child.wait(15)
+            self.child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self.child.pid, signal.SIGKILL)
             self.child.wait()

@@ -14,6 +14,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from project.trading.loader import FIRST_USER, Size
@@ -139,10 +140,10 @@ def send(
     queue, lock, total = iter(planned), threading.Lock(), Outcome()
 
     def work() -> None:
-        client = _Client(port, sessions)
-        while (request := _next(queue, lock, deadline)) is not None:
-            client.send(request)
-            report(1)
+        with closing(_Client(port, sessions)) as client:
+            while (request := _next(queue, lock, deadline)) is not None:
+                client.send(request)
+                report(1)
         with lock:
             _add(total, client.outcome)
 
@@ -183,6 +184,7 @@ class _Client:
             status, cache = self._exchange(request)
         except (OSError, http.client.HTTPException):
             self.outcome.errors += 1
+            self.close()
             self.connection = self._connect()
             return
         self.outcome.latencies.append((time.perf_counter() - started) * 1000)
@@ -191,6 +193,9 @@ class _Client:
         self.outcome.writes += request.method == WRITE and status == 201
         self.outcome.lookups += cache is not None
         self.outcome.hits += cache in HITS
+
+    def close(self) -> None:
+        self.connection.close()
 
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
 from functools import wraps
 from typing import Any
 
-from django.contrib.auth import authenticate, login
+from django.contrib.auth import login
+from django.contrib.auth.forms import AuthenticationForm
 from django.core.paginator import Paginator
+from django.forms import BaseForm
 from django.http import HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
-from django.utils.dateparse import parse_datetime
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from project.trading import services
+from project.trading.forms import OrderFilter, OrderForm
 from project.trading.models import Instrument, NewsItem, Order, Portfolio, WatchListItem
 
 PAGE = 25
@@ -35,15 +36,33 @@ def signed_in(view: View) -> View:
     return checked
 
 
-@csrf_exempt
-@require_POST
-def sign_in(request: HttpRequest) -> JsonResponse:
-    body = _json(request)
-    user = authenticate(request, username=body.get("username"), password=body.get("password"))
-    if user is None:
+def takes_json(view: View) -> View:
+    """Hands the body over as a dict. Other content types are refused: a foreign page's form cannot send this one."""
+
+    @csrf_exempt
+    @require_POST
+    @wraps(view)
+    def checked(request: HttpRequest) -> JsonResponse:
+        if request.content_type != "application/json":
+            return JsonResponse({"error": "send application/json"}, status=415)
+        try:
+            body = json.loads(request.body)
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            return JsonResponse({"error": "the body must be one JSON object"}, status=400)
+        return view(request, body)
+
+    return checked
+
+
+@takes_json
+def sign_in(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
+    form = AuthenticationForm(request, data=body)
+    if not form.is_valid():
         return JsonResponse({"error": "wrong user name or password"}, status=401)
-    login(request, user)
-    return JsonResponse({"user": user.get_username()})
+    login(request, form.get_user())
+    return JsonResponse({"user": form.get_user().get_username()})
 
 
 @require_GET
@@ -85,14 +104,11 @@ def positions(request: HttpRequest, pk: int) -> JsonResponse:
 @require_GET
 @signed_in
 def order_history(request: HttpRequest, pk: int) -> JsonResponse:
+    wanted = OrderFilter(request.GET)
+    if not wanted.is_valid():
+        return _refused(wanted)
     orders = _portfolio(request, pk).orders.select_related("instrument").order_by("-created_at")
-    if status := request.GET.get("status"):
-        orders = orders.filter(status=status)
-    if symbol := request.GET.get("symbol"):
-        orders = orders.filter(instrument__symbol=symbol)
-    if since := parse_datetime(request.GET.get("since", "")):
-        orders = orders.filter(created_at__gte=since)
-    page = Paginator(orders, PAGE).get_page(request.GET.get("page"))
+    page = Paginator(orders.filter(**wanted.lookups()), PAGE).get_page(request.GET.get("page"))
     return JsonResponse(
         {
             "count": page.paginator.count,
@@ -103,25 +119,11 @@ def order_history(request: HttpRequest, pk: int) -> JsonResponse:
     )
 
 
-@csrf_exempt
-@require_POST
 @signed_in
-def place_order(request: HttpRequest) -> JsonResponse:
-    body = _json(request)
-    try:
-        quantity, limit = Decimal(str(body["quantity"])), Decimal(str(body["limit_price"]))
-        side = Order.Side(body["side"])
-        symbol, portfolio_id = str(body["symbol"]), int(body["portfolio"])
-    except (KeyError, ValueError, InvalidOperation) as error:
-        return JsonResponse({"error": f"not an order: {error}"}, status=400)
-    order = Order.objects.create(
-        portfolio=_portfolio(request, portfolio_id),
-        instrument=get_object_or_404(Instrument, symbol=symbol),
-        side=side,
-        quantity=quantity,
-        limit_price=limit,
-    )
-    return JsonResponse(_order(order), status=201)
+@takes_json
+def place_order(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
+    form = OrderForm(request.user, body)
+    return JsonResponse(_order(form.save()), status=201) if form.is_valid() else _refused(form)
 
 
 @require_GET
@@ -178,9 +180,5 @@ def _order(order: Order) -> dict[str, Any]:
     }
 
 
-def _json(request: HttpRequest) -> dict[str, Any]:
-    try:
-        body = json.loads(request.body or b"{}")
-    except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+def _refused(form: BaseForm) -> JsonResponse:
+    return JsonResponse({"errors": form.errors.get_json_data()}, status=400)
