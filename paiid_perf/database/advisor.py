@@ -6,7 +6,8 @@ It only reads, and works where none of our tables was ever migrated.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,6 +17,7 @@ from paiid_perf.contracts import Proposal
 from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import models as model_facts
 from paiid_perf.database.facts import workload as workload_facts
+from paiid_perf.database.facts.whatif import HypotheticalCosts
 from paiid_perf.database.index_changes import payload_query
 from paiid_perf.database.index_types import (
     Advice,
@@ -57,6 +59,19 @@ _NO_STATISTICS = (
 )
 
 Pair = tuple[Statement, Query]
+Source = EstimatedCosts | HypotheticalCosts
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """Under which terms advice is given."""
+
+    settings: Settings
+    alias: str
+    now: datetime
+    budget_mb: float | None
+    width: int
+    late: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +110,26 @@ def advise(
     limit = time_limit if time_limit is not None else settings.PHASE_TIMEOUT.total_seconds() / 3
     late = _deadline(clock, began + 0.95 * limit)
     declared = tuple(candidates) if candidates is not None else registry.all(IndexCandidate)
+    terms = _Terms(settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late)
     with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
         look = _look(session, declared, statements)
-    if look is None:
-        return Advice(notes=(_NO_STATISTICS,), seconds=clock() - began)
-    return replace(
-        _judged(look, settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late),
-        seconds=clock() - began,
-    )
+        if look is None:
+            return Advice(notes=(_NO_STATISTICS,), seconds=clock() - began)
+        with _costs(session, look) as source:
+            advice = _judged(look, source, terms)
+    return replace(advice, seconds=clock() - began)
+
+
+@contextmanager
+def _costs(session: Session, look: _Look) -> Iterator[Source]:
+    """HypoPG where it is installed, else the cost model."""
+    model = EstimatedCosts(look.pairs, look.catalog)
+    if "hypopg" not in look.catalog.extensions:
+        yield model
+        return
+    source = HypotheticalCosts(session, look.pairs, look.catalog, model)
+    with source.opened():
+        yield source
 
 
 def _deadline(clock: Callable[[], float], at: float) -> Callable[[], bool]:
@@ -148,36 +175,27 @@ def _parsed(workload: Workload, catalog: Catalog) -> tuple[list[Pair], int]:
 # --- judge -------------------------------------------------------------------------------------------------
 
 
-def _judged(
-    look: _Look,
-    settings: Settings,
-    alias: str,
-    now: datetime,
-    budget_mb: float | None,
-    width: int,
-    late: Callable[[], bool],
-) -> Advice:
+def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
     catalog = look.catalog
-    source = EstimatedCosts(look.pairs, catalog)
     changes = writes.table_writes(look.pairs, catalog)
-    pool = _pool(look, source, width, late)
+    pool = _pool(look, source, terms.width, terms.late)
     items = [_item(c, catalog, changes) for c in pool.candidates]
-    budget = _budget(budget_mb, settings, catalog)
-    reading = [(s, q) for s, q in look.pairs if q.blocks]
+    budget = _budget(terms, catalog)
+    reading = [(s, q) for s, q in look.pairs if q.tables]
     problem = Problem(
         [s for s, _ in reading],
         {s.queryid: q.tables for s, q in reading},
         source,
         items,
         budget,
-        settings.MIN_GAIN,
+        terms.settings.MIN_GAIN,
         look.workload.whole_ms,
         pool.groups,
-        late,
+        terms.late,
     )
     chosen = select(problem)
-    proposals = [_create(p, look, alias, changes) for p in chosen.picks]
-    proposals += _drops(look, source, chosen, alias, now)
+    proposals = [_create(p, look, terms.alias, source.name) for p in chosen.picks]
+    proposals += _drops(look, source, chosen, terms)
     return Advice(
         tuple(proposals),
         tuple(_refusals(pool.refused, chosen)),
@@ -188,9 +206,10 @@ def _judged(
     )
 
 
-def _budget(budget_mb: float | None, settings: Settings, catalog: Catalog) -> int:
+def _budget(terms: _Terms, catalog: Catalog) -> int:
     """Bytes that new indexes may take: as told, else a tenth of the database, but 256 MB is never too much."""
-    megabytes = budget_mb if budget_mb is not None else settings.INDEX_STORAGE_BUDGET_MB
+    told = terms.budget_mb
+    megabytes = told if told is not None else terms.settings.INDEX_STORAGE_BUDGET_MB
     return int(megabytes * 2**20) if megabytes else max(catalog.database_bytes // 10, 256 * 2**20)
 
 
@@ -216,7 +235,7 @@ class _Pool:
         self.told.setdefault(what, Refused(what, why, source))
 
 
-def _pool(look: _Look, source: EstimatedCosts, width: int, late: Callable[[], bool]) -> _Pool:
+def _pool(look: _Look, source: Source, width: int, late: Callable[[], bool]) -> _Pool:
     """Each statement's best few candidates, and the declared ones; those refused out of hand with why."""
     pool = _Pool()
     _add_declared(pool, look, width)
@@ -242,7 +261,7 @@ def _add_declared(pool: _Pool, look: _Look, width: int) -> None:
 
 
 def _add_best(
-    pool: _Pool, statement: Statement, query: Query, catalog: Catalog, source: EstimatedCosts, width: int
+    pool: _Pool, statement: Statement, query: Query, catalog: Catalog, source: Source, width: int
 ) -> None:
     """A statement's candidates that make it cheaper, the best PER_STATEMENT, and those that do so only together."""
     before = source.cost(statement.queryid, frozenset())
@@ -261,9 +280,7 @@ def _add_best(
         pool.found.setdefault(spec, Candidate(spec, "workload"))
 
 
-def _together(
-    statement: Statement, costs: Mapping[IndexSpec, float], source: EstimatedCosts
-) -> list[IndexSpec]:
+def _together(statement: Statement, costs: Mapping[IndexSpec, float], source: Source) -> list[IndexSpec]:
     """What helps only beside other candidates (both sides of a join, both branches of an OR): of all at once, one of
     each kind whose absence is felt."""
     if len(costs) < 2:
@@ -352,7 +369,7 @@ def _notes(look: _Look) -> list[str]:
 # --- propose -----------------------------------------------------------------------------------------------
 
 
-def _create(pick: Pick, look: _Look, alias: str, changes: Mapping[TableKey, writes.TableWrites]) -> Proposal:
+def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
     spec, table = pick.candidate.spec, look.catalog.tables[pick.candidate.spec.table]
     name = names.index_name(spec)
     model = look.models.get(spec.table)
@@ -364,7 +381,7 @@ def _create(pick: Pick, look: _Look, alias: str, changes: Mapping[TableKey, writ
         key=names.describe(spec),
         title=f"Index {names.describe(spec)}",
         why=_why(pick, affected),
-        evidence=_evidence(pick, spec, name, table, model),
+        evidence=_evidence(pick, spec, name, table, model) | {"costs": costs},
         expected_gain=min(0.999, pick.saved_ms / affected) if affected else None,
         cost=_cost(pick),
         risk="low" if table.owned else "medium",
@@ -413,7 +430,6 @@ def _evidence(
         "size_bytes": pick.bytes,
         "saved_ms": round(pick.saved_ms, 3),
         "write_ms": round(pick.write_ms, 3),
-        "costs": "estimated",
         "source": pick.candidate.source,
         "queries": [
             {
@@ -446,18 +462,18 @@ def _neighbours(look: _Look, table: TableKey, affected: set[str]) -> list[dict[s
 # --- drops -------------------------------------------------------------------------------------------------
 
 
-def _drops(
-    look: _Look, source: EstimatedCosts, chosen: Selection, alias: str, now: datetime
-) -> list[Proposal]:
+def _drops(look: _Look, source: Source, chosen: Selection, terms: _Terms) -> list[Proposal]:
     coming = {p.candidate.spec: names.index_name(p.candidate.spec) for p in chosen.picks}
     found: list[Proposal] = []
     for table in look.catalog.tables.values():
-        thought_of = (*drops.redundant(table, coming), *drops.unused(table, look.catalog, now))
-        found += [_drop(d, look, alias) for d in thought_of if _harmless(d, look, source, frozenset(coming))]
+        thought_of = (*drops.redundant(table, coming), *drops.unused(table, look.catalog, terms.now))
+        found += [
+            _drop(d, look, terms.alias) for d in thought_of if _harmless(d, look, source, frozenset(coming))
+        ]
     return found
 
 
-def _harmless(drop: drops.Drop, look: _Look, source: EstimatedCosts, added: frozenset[IndexSpec]) -> bool:
+def _harmless(drop: drops.Drop, look: _Look, source: Source, added: frozenset[IndexSpec]) -> bool:
     """No statement gets more than a twentieth dearer without it."""
     for statement, query in look.pairs:
         if drop.table.key in query.tables and query.blocks:
@@ -476,7 +492,7 @@ def _drop(drop: drops.Drop, look: _Look, alias: str) -> Proposal:
         kind="index_drop",
         key=f"{table.schema}.{index.name}",
         title=f"Drop {index.name} of {table.key}",
-        why=f"{drop.because[:1].upper()}{drop.because[1:]}.",
+        why=f"It only costs: {drop.because}.",
         evidence={
             "table": table.key,
             "size_bytes": index.bytes,

@@ -11,16 +11,11 @@ from paiid_perf.contracts import ChangeContext, ChangeHandler, Json, Measurement
 from paiid_perf.database.actions import indexes as actions
 from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import plans, workload
-from paiid_perf.database.index_types import Catalog, Statement
-from paiid_perf.database.rules.indexes import bind
+from paiid_perf.database.index_types import Statement
 from paiid_perf.database.rules.indexes.judge import WATCHED, judge
-from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.window import merged
 from paiid_perf.database.session import Session, connect
 from paiid_perf.exceptions import ActionRefused
-
-#: Constants tried per statement when it is run again.
-VARIANTS = 3
 
 
 @contextmanager
@@ -191,37 +186,12 @@ def _replayed(
     for number, (key, statement) in enumerate(statements.items()):
         ctx.progress(number / len(statements), f"measuring for {payload['name']}")
         with_samples = merged([statement], samples)[0]
-        variants = list(variants_of(session, with_samples, catalog))
+        variants = list(plans.variants_of(session, with_samples, catalog))
         found = plans.measure(
             session, key, statement.text, statement.calls, variants, ctx.settings.STATEMENT_TIMEOUT
         )
         if found is not None:
             yield found
-
-
-def variants_of(
-    session: Session, statement: Statement, catalog: Catalog, count: int = VARIANTS
-) -> Iterator[str]:
-    """The statement with constants, ready to run: sampled ones where there are any, else from ``pg_stats``."""
-    seen: set[str] = set()
-    for variant in range(count):
-        text = _variant(session, statement, catalog, variant)
-        if text is not None and text not in seen:
-            seen.add(text)
-            yield text
-
-
-def _variant(session: Session, statement: Statement, catalog: Catalog, variant: int) -> str | None:
-    sample = bind.sampled(statement, variant)
-    if sample is not None:
-        return bind.bound(statement.text, sample)
-    try:
-        query = parse(statement.text, catalog)
-    except Unparsable:
-        return None
-    if query.write is not None:
-        return None
-    return plans.runnable(session, statement.text, bind.representative(query, catalog, statement, variant))
 
 
 # --- judge -------------------------------------------------------------------------------------------------

@@ -56,6 +56,8 @@ class KeyPart:
     """Empty: the type's default."""
     collation: str = ""
     """Empty: the column's own."""
+    sql: str = field(default="", compare=False)
+    """What CREATE INDEX takes for an expression, casts and all."""
 
     @property
     def default_nulls(self) -> bool:

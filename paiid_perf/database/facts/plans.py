@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from statistics import fmean, pstdev
@@ -12,12 +12,17 @@ from typing import Any
 import psycopg
 
 from paiid_perf.contracts import QueryMeasure
+from paiid_perf.database.index_types import Catalog, Statement
+from paiid_perf.database.rules.indexes import bind
 from paiid_perf.database.rules.indexes.bind import bound, literals
+from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.session import Session, trusted
 
 _NAME = "paiid_perf_what_if"
 REPETITIONS = 4
+#: Constants tried per statement when it is run again.
+VARIANTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +61,12 @@ def runnable(session: Session, text: str, values: Mapping[int, str]) -> str | No
 def explain(session: Session, sql: str, timeout: timedelta | None = None) -> Mapping[str, Any] | None:
     """The plan that the planner chooses (its top node), without running it; None where it cannot."""
     try:
-        rows = session.rows(trusted(f"EXPLAIN (FORMAT JSON, COSTS ON) {_escaped(sql)}"), timeout=timeout)
+        rows = session.rows(trusted(f"EXPLAIN (FORMAT JSON) {sql}"), timeout=timeout)
     except psycopg.Error:
         if session.is_broken:
             raise
         return None
     return _plan(rows)["Plan"]  # type: ignore[no-any-return]
-
-
-def _escaped(sql: str) -> str:
-    return sql
 
 
 def _plan(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -105,3 +106,33 @@ def measure(
     blocks = None if any(r.timed_out for r in fastest) else fmean(r.blocks for r in fastest)
     spread = pstdev(times) if len(times) > 2 else None
     return QueryMeasure(key, text, calls, fmean(times), blocks, None if spread is None else 0.0)
+
+
+def variants_of(
+    session: Session, statement: Statement, catalog: Catalog, count: int = VARIANTS, *, writes: bool = False
+) -> Iterator[str]:
+    """The statement with constants, ready to run: sampled ones where there are any, else from ``pg_stats``.
+
+    Statements that write are left out unless ``writes``: they may be explained, never run.
+    """
+    seen: set[str] = set()
+    for variant in range(count):
+        text = _variant(session, statement, catalog, variant, writes)
+        if text is not None and text not in seen:
+            seen.add(text)
+            yield text
+
+
+def _variant(
+    session: Session, statement: Statement, catalog: Catalog, variant: int, writes: bool
+) -> str | None:
+    sample = bind.sampled(statement, variant)
+    if sample is not None:
+        return bind.bound(statement.text, sample)
+    try:
+        query = parse(statement.text, catalog)
+    except Unparsable:
+        return None
+    if query.write is not None and not writes:
+        return None
+    return runnable(session, statement.text, bind.representative(query, catalog, statement, variant))

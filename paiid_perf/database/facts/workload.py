@@ -15,7 +15,7 @@ import psycopg
 from django.db import DatabaseError
 
 from paiid_perf.database.index_types import Statement, Workload
-from paiid_perf.database.rules.indexes.texts import reason_to_leave_out, shape
+from paiid_perf.database.rules.indexes.texts import reason_to_leave_out, shape, without_comments
 from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
 from paiid_perf.database.session import Session
 from paiid_perf.models import StatementSnapshot
@@ -92,9 +92,14 @@ def read(session: Session, sampled_runs: Sequence[SampledRun] = ()) -> Workload 
         return None
     before, taken = last_snapshot()
     window = subtract(now, before)
-    whole = sum(s.total_ms for s in now.statements.values() if not reason_to_leave_out(s.text))
+    whole = sum(s.total_ms for s in now.statements.values() if _reads(s.text))
     found = workload_of(window.statements.values(), sampled_runs, since=now.reset, notes=window.notes)
     return replace(found, whole_ms=whole, since=now.reset or taken)
+
+
+def _reads(text: str) -> bool:
+    """Whether indexes could make the statement faster: a bulk load must not dwarf the rest of the workload."""
+    return not reason_to_leave_out(text) and without_comments(text)[:6].lower() != "insert"
 
 
 def workload_of(

@@ -21,7 +21,7 @@ from paiid_perf.database.index_types import (
     SortKey,
     Table,
 )
-from paiid_perf.database.rules.indexes.selectivity import distinct_values, like_prefix, selectivity
+from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values, like_prefix, selectivity
 
 #: Under this many rows a sequential scan is as fast as anything (PgHero's floor).
 ROW_FLOOR = 500
@@ -32,6 +32,8 @@ BRIN_PAGES = 12_800
 BRIN_CORRELATION = 0.95
 #: A partial index is worth its narrowness where the constant predicate keeps less than this share.
 PARTIAL_SHARE = 0.20
+#: Filters that keep more than this share of the rows are no reason for an index.
+KEEPS_MOST = 0.5
 #: INCLUDE columns add at most this many bytes, and only where vacuum keeps up.
 INCLUDE_WIDTH = 64
 INCLUDE_VISIBLE = 0.5
@@ -79,7 +81,7 @@ def _for_relation(
     parts = _parts(block, relation, table)
     for keys in _key_lists(parts, max_width):
         spec = IndexSpec(table.key, keys)
-        if _buildable(spec, table):
+        if _buildable(spec, table) and not _keeps_most(spec, relation, table):
             yield spec
             yield from _partial(spec, relation, table)
             yield from _covering(spec, relation, table)
@@ -125,7 +127,7 @@ def _by_selectivity(predicates: Iterable[Predicate], table: Table) -> tuple[KeyP
     """Keys, the most selective first; ties by name so that advice is the same every time."""
     found: dict[str, tuple[float, KeyPart]] = {}
     for p in predicates:
-        found.setdefault(p.key, (selectivity(table, p), KeyPart(p.key, p.is_column)))
+        found.setdefault(p.key, (selectivity(table, p), KeyPart(p.key, p.is_column, sql=p.expression_sql)))
     return tuple(part for _, part in sorted(found.values(), key=lambda f: (f[0], f[1].text)))
 
 
@@ -139,7 +141,7 @@ def _join_keys(block: Block, alias: str) -> list[str]:
 def _sort_parts(keys: Sequence[SortKey], alias: str, table: Table) -> tuple[KeyPart, ...]:
     if not keys or any(k.alias != alias for k in keys):
         return ()
-    parts = [KeyPart(k.key, k.is_column, k.descending, k.nulls_first) for k in keys]
+    parts = [KeyPart(k.key, k.is_column, k.descending, k.nulls_first, sql=k.expression_sql) for k in keys]
     known = all(k.text in table.columns and table.columns[k.text].indexable for k in parts if k.is_column)
     expressions = all(k.is_column or immutable(k.expression_sql or "now", (), table) for k in keys)
     return _forward(tuple(parts)) if known and expressions else ()
@@ -182,6 +184,13 @@ def _buildable(spec: IndexSpec, table: Table) -> bool:
     return max(widths) <= WIDTH_FLOOR
 
 
+def _keeps_most(spec: IndexSpec, relation: Relation, table: Table) -> bool:
+    """Whether the keys are nothing but filters that keep most rows (a flag that is nearly always set)."""
+    filters = [p for p in relation.predicates if p.key in spec.key_texts and p.op in {"eq", "in"}]
+    only = {p.key for p in filters} == set(spec.key_texts)
+    return only and combined(table, filters) > KEEPS_MOST
+
+
 def _partial(spec: IndexSpec, relation: Relation, table: Table) -> Iterator[IndexSpec]:
     """The same keys over the rows that a constant predicate keeps, the predicate's own column left out."""
     for predicate in relation.predicates:
@@ -208,7 +217,7 @@ def _branches(predicate: Predicate, table: Table, catalog: Catalog) -> Iterator[
     """An OR over several columns needs an index for each branch (BitmapOr)."""
     for branch in predicate.branches:
         if branch.op in {"eq", "in", "range"} and _usable(branch, table):
-            yield IndexSpec(table.key, (KeyPart(branch.key, branch.is_column),))
+            yield IndexSpec(table.key, (KeyPart(branch.key, branch.is_column, sql=branch.expression_sql),))
 
 
 # --- other kinds than plain B-trees ------------------------------------------------------------------------
@@ -232,8 +241,8 @@ def _special(relation: Relation, table: Table, catalog: Catalog) -> Iterator[Ind
                 pass
 
 
-def _gin(table: Table, key: str, opclass: str = "", *, is_column: bool = True) -> IndexSpec:
-    return IndexSpec(table.key, (KeyPart(key, is_column, opclass=opclass),), method="gin")
+def _gin(table: Table, key: str, opclass: str = "", *, is_column: bool = True, sql: str = "") -> IndexSpec:
+    return IndexSpec(table.key, (KeyPart(key, is_column, opclass=opclass, sql=sql),), method="gin")
 
 
 def _patterns(predicate: Predicate, table: Table, catalog: Catalog) -> Iterator[IndexSpec]:
@@ -243,11 +252,17 @@ def _patterns(predicate: Predicate, table: Table, catalog: Catalog) -> Iterator[
     pattern = predicate.values[0] if predicate.values else None
     prefix = like_prefix(pattern)
     if predicate.op == "like" and prefix:
-        part = KeyPart(predicate.key, predicate.is_column, opclass=_pattern_class(predicate, table))
+        part = KeyPart(
+            predicate.key,
+            predicate.is_column,
+            opclass=_pattern_class(predicate, table),
+            sql=predicate.expression_sql,
+        )
         yield IndexSpec(table.key, (part,))
         return
     if "pg_trgm" in catalog.extensions and (pattern is None or re.search(r"[^%_]{3}", pattern)):
-        yield _gin(table, predicate.key, "gin_trgm_ops", is_column=predicate.is_column)
+        sql = predicate.expression_sql
+        yield _gin(table, predicate.key, "gin_trgm_ops", is_column=predicate.is_column, sql=sql)
 
 
 def _pattern_class(predicate: Predicate, table: Table) -> str:

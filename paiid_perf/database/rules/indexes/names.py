@@ -39,7 +39,7 @@ def _word(text: str) -> str:
 
 def key_sql(key: KeyPart) -> str:
     """One key as CREATE INDEX takes it."""
-    parts = [quoted(key.text) if key.is_column else f"({key.text})"]
+    parts = [quoted(key.text) if key.is_column else f"({key.sql or key.text})"]
     if key.collation:
         parts.append(f"COLLATE {quoted(key.collation)}")
     if key.opclass:

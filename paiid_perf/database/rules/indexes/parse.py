@@ -673,7 +673,7 @@ class _Reader:
         return None
 
     def _binary(self, node: Node) -> Predicate | None:
-        left, right, kind = node.left, node.right, type(node)
+        left, right, kind = (*_sides(node), type(node))
         if isinstance(left, exp.Tuple):
             return self._row_comparison(node)
         if not _aliases(left):
@@ -854,6 +854,14 @@ class _Reader:
         return node.copy().transform(swap) if self.bindings.stable else node
 
 
+def _sides(node: Node) -> tuple[Node, Node]:
+    """Both operands; those of ``@@`` with the document first."""
+    if not isinstance(node, exp.MatchAgainst):
+        return node.left, node.right
+    first, second = node.this, node.expressions[0]
+    return (first, second) if isinstance(first, exp.Column) else (second, first)
+
+
 _MIRROR: dict[type[Any], type[Any]] = {
     exp.GT: exp.LT,
     exp.GTE: exp.LTE,
@@ -868,14 +876,30 @@ _MIRROR: dict[type[Any], type[Any]] = {
 def canonical(node: Node) -> str:
     """Expression text without qualifiers, needless parentheses, casts to text or letter case of functions."""
 
-    def tidy(n: Node) -> Node:
-        while isinstance(n, exp.Paren) or _is_needless_cast(n):
-            n = n.this
-        if isinstance(n, exp.Column):
-            return exp.Column(this=exp.to_identifier(_folded(n.this), quoted=True))
-        return n
+    return str(_tidy(node.copy(), None).sql("postgres"))
 
-    return str(node.copy().transform(tidy).sql("postgres"))
+
+def _tidy(node: Node, parent: Node) -> Node:
+    """The tree without what two spellings of one expression differ in."""
+    while _is_needless_cast(node) or _is_needless_paren(node, parent):
+        node = node.this
+    if isinstance(node, exp.Column):
+        return exp.Column(this=exp.to_identifier(_folded(node.this), quoted=True))
+    for name, value in list(node.args.items()):
+        if isinstance(value, list):
+            node.set(name, [_tidy(v, node) if isinstance(v, exp.Expression) else v for v in value])
+        elif isinstance(value, exp.Expression):
+            node.set(name, _tidy(value, node))
+    return node
+
+
+def _is_needless_paren(node: Node, parent: Node) -> bool:
+    """Parentheses count only between operators."""
+    if not isinstance(node, exp.Paren):
+        return False
+    inner = isinstance(node.this, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Is)
+    outer = isinstance(parent, exp.Binary | exp.Unary | exp.Cast | exp.Between | exp.In | exp.Is)
+    return not (inner and outer and not isinstance(parent, exp.Paren))
 
 
 def _is_needless_cast(node: Node) -> bool:

@@ -52,7 +52,7 @@ def table_writes(
     found: defaultdict[TableKey, TableWrites] = defaultdict(TableWrites)
     for statement, query in pairs:
         write = query.write
-        if write is None or write.table not in catalog.tables:
+        if write is None or write.table not in catalog.tables or is_load(statement):
             continue
         counts = found[write.table]
         if write.kind == "insert":
@@ -63,6 +63,16 @@ def table_writes(
             for column in write.columns:
                 counts.changed[column] += statement.rows * _changes(column, len(write.columns), table)
     return found
+
+
+#: A statement that wrote this many rows a call, in fewer calls than that, was a load or a backfill: it does not recur.
+LOAD_ROWS = 1_000
+LOAD_CALLS = 5
+
+
+def is_load(statement: Statement) -> bool:
+    """Whether a writing statement was a one-off whose rows say nothing of the writes to come."""
+    return statement.rows_per_call >= LOAD_ROWS and statement.calls < LOAD_CALLS
 
 
 def _changes(column: str, assigned: int, table: Table) -> float:
