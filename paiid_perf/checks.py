@@ -96,13 +96,11 @@ def _dangling() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _labels() -> Iterator[tuple[str, str]]:
-    for kind in (IndexCandidate, RetentionRule):
-        for declaration in registry.all(kind):
-            yield f"{kind.__name__} {declaration.name!r}", declaration.model
-    for dependent in (ResponseStrategy, CacheStrategy):
-        for declaration in registry.all(dependent):
-            for label in declaration.depends_on:
-                yield f"{dependent.__name__} {declaration.name!r}", label
+    for owner in (*registry.all(IndexCandidate), *registry.all(RetentionRule)):
+        yield f"{type(owner).__name__} {owner.name!r}", owner.model
+    for dependent in (*registry.all(ResponseStrategy), *registry.all(CacheStrategy)):
+        for label in dependent.depends_on:
+            yield f"{type(dependent).__name__} {dependent.name!r}", label
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import Any
 
 from django.apps import apps
 
@@ -26,15 +27,20 @@ from paiid_perf.registry import registry
 from paiid_perf.security import signals as security_signals
 from paiid_perf.security.phase import PHASE as SECURITY
 
+GAUGES: tuple[Any, ...] = (*DATABASE_GAUGES, *CACHE_GAUGES)
+
 registry.register(DATABASE, API, CACHE, MONITORING, SECURITY)
 registry.register(*DATABASE_CHANGES, *CACHE_CHANGES)
-registry.register(*SYSTEM_GAUGES, *(Recorder(*gauge) for gauge in (*DATABASE_GAUGES, *CACHE_GAUGES)))
+registry.register(*SYSTEM_GAUGES, *(Recorder(*gauge) for gauge in GAUGES))
 registry.register(*STRATEGIES, *THRESHOLDS)
 
 
 def connect() -> None:
     """Connect the signals, once every app's declarations are known."""
-    dependents = (*registry.all(ResponseStrategy), *registry.all(CacheStrategy))
+    dependents: tuple[ResponseStrategy | CacheStrategy, ...] = (
+        *registry.all(ResponseStrategy),
+        *registry.all(CacheStrategy),
+    )
     invalidation.connect({label for dependent in dependents for label in _models(dependent.depends_on)})
     security_signals.connect()
 

@@ -57,7 +57,7 @@ def apply(recommendation_id: int, user_id: int | None = None) -> None:
     from paiid_perf.models import Recommendation
     from paiid_perf.optimization import ledger
 
-    user = get_user_model().objects.filter(pk=user_id).first()
+    user = None if user_id is None else get_user_model().objects.filter(pk=user_id).first()
     ledger.apply(Recommendation.objects.get(pk=recommendation_id), user)
 
 

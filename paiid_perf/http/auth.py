@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from django.http import HttpRequest
 from django.middleware.csrf import CsrfViewMiddleware
@@ -59,12 +58,12 @@ def _rights_of(token: str) -> tuple[str, ...] | None:
 class _Csrf(CsrfViewMiddleware):
     """Django's check, asked for its verdict."""
 
-    def _reject(self, request: HttpRequest, reason: str) -> str:  # type: ignore[override]
+    def _reject(self, request: HttpRequest, reason: str) -> str:
         return reason
 
 
 def _passes_csrf(request: HttpRequest) -> bool:
-    check = _Csrf(lambda request: None)  # type: ignore[arg-type, return-value]
+    check = _Csrf(lambda request: None)  # type: ignore[arg-type]
     check.process_request(request)
-    view: Callable[..., None] = lambda: None  # noqa: E731 - the check reads attributes of a view
+    view: Any = object()  # the check only asks it whether it is exempt
     return check.process_view(request, view, (), {}) is None

@@ -17,7 +17,7 @@ from paiid_perf.models import Alert, AlertRule, Metric, MetricBatch
 from paiid_perf.monitoring import notifiers
 from paiid_perf.monitoring.readings import Samples, reading_of
 from paiid_perf.monitoring.rules import alerts as rules
-from paiid_perf.monitoring.types import AlertThreshold, Point, Recorder, Rule, Sample
+from paiid_perf.monitoring.types import AlertThreshold, Comparison, Point, Recorder, Rule, Sample
 from paiid_perf.registry import registry
 from paiid_perf.telemetry.histogram import merge
 
@@ -221,7 +221,7 @@ def _samples(rule: AlertRule, now: datetime) -> Samples:
 
 def _pure(rule: AlertRule) -> Rule:
     clear = rule.threshold if rule.clear_threshold is None else rule.clear_threshold
-    comparison = "above" if rule.comparison == AlertRule.Comparison.ABOVE else "below"
+    comparison: Comparison = "above" if rule.comparison == AlertRule.Comparison.ABOVE else "below"
     return Rule(comparison, rule.threshold, clear, timedelta(seconds=rule.for_seconds), rule.unit)
 
 

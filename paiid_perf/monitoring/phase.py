@@ -42,8 +42,16 @@ def run(ctx: PhaseContext) -> PhaseResult:
 
 
 def _checks(now: datetime) -> Iterator[Check]:
-    def check(name: str, label: str, value: float | None, limits: tuple[float, float], **more: str) -> Check:
-        return Check(AREA, name, label, value, *limits, weight=WEIGHTS[name], **more)
+    def check(
+        name: str,
+        label: str,
+        value: float | None,
+        limits: tuple[float, float],
+        unit: str = "",
+        hint: str = "",
+    ) -> Check:
+        target, worst = limits
+        return Check(AREA, name, label, value, target, worst, WEIGHTS[name], unit, hint)
 
     start = now - LOOK_BACK
     for name, label, limits, hint in GAUGES:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from typing import Any
 
 from paiid_perf.models import Metric
 from paiid_perf.monitoring.types import Point, Sample
@@ -152,7 +153,7 @@ def _error_rate(group: Iterable[tuple[datetime, str, int]]) -> float | None:
     return sum(count for failed, count in counts if failed) / total if total >= ENOUGH_REQUESTS else None
 
 
-def _merged(at: datetime, parts: Iterable[tuple[int, float, dict[str, int]]]) -> Point:
+def _merged(at: datetime, parts: Iterable[tuple[int, float, Mapping[Any, int]]]) -> Point:
     parts = list(parts)
     buckets = merge({int(bucket): count for bucket, count in part[2].items()} for part in parts)
     return Point(at, sum(part[0] for part in parts), sum(part[1] for part in parts), buckets)

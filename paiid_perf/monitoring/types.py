@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 Severity = Literal["info", "warning", "critical"]
+Comparison = Literal["above", "below"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Sample:
 class Rule:
     """An alert rule as the pure rules see it."""
 
-    comparison: Literal["above", "below"]
+    comparison: Comparison
     threshold: float
     clear: float
     lasting: timedelta

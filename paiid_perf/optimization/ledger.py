@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
@@ -149,9 +148,7 @@ def supersede_unconfirmed(area: str, since: datetime, now: datetime) -> int:
 # --- what a person does ----------------------------------------------------------------------------
 
 
-def approve(
-    rec: Recommendation, user: AbstractBaseUser | None, now: datetime | None = None
-) -> Recommendation:
+def approve(rec: Recommendation, user: Any, now: datetime | None = None) -> Recommendation:
     """Let the next run, or ``apply``, make the change.
 
     Raises:
@@ -160,9 +157,7 @@ def approve(
     return _move(rec, State.APPROVED, now or timezone.now(), by=_name(user))
 
 
-def dismiss(
-    rec: Recommendation, user: AbstractBaseUser | None, reason: str = "", now: datetime | None = None
-) -> Recommendation:
+def dismiss(rec: Recommendation, user: Any, reason: str = "", now: datetime | None = None) -> Recommendation:
     """Close it for good; the same change is not proposed again unless somebody reopens it.
 
     Raises:
@@ -172,7 +167,7 @@ def dismiss(
     return _move(rec, State.DISMISSED, at, by=_name(user), reason=reason, outcome=reason, finished_at=at)
 
 
-def reopen(rec: Recommendation, user: AbstractBaseUser | None, now: datetime | None = None) -> Recommendation:
+def reopen(rec: Recommendation, user: Any, now: datetime | None = None) -> Recommendation:
     """Undo a dismissal.
 
     Raises:
@@ -182,7 +177,7 @@ def reopen(rec: Recommendation, user: AbstractBaseUser | None, now: datetime | N
     return _move(rec, State.PROPOSED, at, by=_name(user), outcome="", finished_at=None, confirmed_at=at)
 
 
-def apply(rec: Recommendation, user: AbstractBaseUser | None, now: datetime | None = None) -> Recommendation:
+def apply(rec: Recommendation, user: Any, now: datetime | None = None) -> Recommendation:
     """Make the change at a person's word, then judge it (at once by replay, else after the window).
 
     Raises:
@@ -201,7 +196,7 @@ def apply(rec: Recommendation, user: AbstractBaseUser | None, now: datetime | No
     return rec
 
 
-def revert(rec: Recommendation, user: AbstractBaseUser | None, now: datetime | None = None) -> Recommendation:
+def revert(rec: Recommendation, user: Any, now: datetime | None = None) -> Recommendation:
     """Undo a change that is verifying or kept.
 
     Raises:
@@ -438,8 +433,8 @@ def _entry(state: str, now: datetime, by: str = "run", reason: str = "") -> dict
     return {"state": str(state), "at": now.isoformat(), "by": by, "reason": reason}
 
 
-def _name(user: AbstractBaseUser | None) -> str:
-    return "command" if user is None else user.get_username()
+def _name(user: Any) -> str:
+    return "command" if user is None else str(user.get_username())
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -133,7 +133,8 @@ def _number(value: float | None) -> str:
     return "insufficient data" if value is None else f"{value:.0f}"
 
 
-SECTIONS = (
+Teller = Callable[[dict[str, Any]], str]
+SECTIONS: tuple[tuple[str, str, Teller], ...] = (
     ("Alerts", "alerts", lambda row: f"- {row['severity']}: {row['message']} (since {row['since'][:16]})"),
     ("Recommendations", "recommendations", lambda row: f"- #{row['id']} [{row['area']}] {row['title']}"),
     (

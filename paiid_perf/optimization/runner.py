@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 from django.utils import timezone
 
@@ -47,7 +46,7 @@ DATABASE_PATIENCE_SECONDS = 30.0
 def request(
     kind: str,
     trigger: str,
-    user: AbstractBaseUser | None = None,
+    user: Any = None,
     dry_run: bool = False,
     now: datetime | None = None,
 ) -> OptimizationRun:
@@ -80,7 +79,7 @@ def enqueue(run: OptimizationRun) -> bool:
     return False
 
 
-def enqueue_apply(rec: Recommendation, user: AbstractBaseUser | None) -> bool:
+def enqueue_apply(rec: Recommendation, user: Any) -> bool:
     """Let a worker apply one change; False where no broker takes it."""
     return _send("paiid_perf.apply", rec.pk, None if user is None else user.pk)
 
@@ -295,7 +294,7 @@ def _interrupt_dead(settings: Settings, now: datetime) -> None:
 
 def _interrupt_others(run: OptimizationRun | None, now: datetime) -> None:
     """Only under the run lock: whatever else says ``running`` is dead."""
-    dead = OptimizationRun.objects.filter(status=Status.RUNNING).exclude(pk=run.pk if run else None)
+    dead = OptimizationRun.objects.filter(status=Status.RUNNING).exclude(pk=run.pk if run else 0)
     for other in dead:
         other.phases.filter(status=PhaseRun.Status.RUNNING).update(
             status=PhaseRun.Status.FAILED, finished_at=now, error="interrupted"
