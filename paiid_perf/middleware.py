@@ -19,7 +19,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from paiid_perf.api import headers, store
+from paiid_perf.api import client, headers, store
 from paiid_perf.api.passage import Passage
 from paiid_perf.api.store import Keepsake, Lookup, Question, Reply
 from paiid_perf.conf import get_settings
@@ -76,12 +76,24 @@ class Keep:
         await store.keep_async(self.keepsake)
 
 
+@dataclass(frozen=True, slots=True)
+class MeetUser:
+    """Make sure that asking who the user is takes no I/O from here on (where I/O may not just be done)."""
+
+    request: HttpRequest
+
+    def perform(self) -> None: ...
+
+    async def perform_async(self) -> None:
+        await client.meet_user(self.request)
+
+
 class CallView:
     """Call the view (and the middleware on the way to it)."""
 
 
 VIEW = CallView()
-Step = Ask | AskAgain | Keep | CallView
+Step = Ask | AskAgain | Keep | MeetUser | CallView
 Policy = Generator[Step, Any, HttpResponseBase]
 
 
@@ -93,6 +105,8 @@ def policy(passage: Passage) -> Policy:
     safe = passage.is_safelisted()
     if not safe and blocks.is_blocked(passage.address):
         return passage.leave(headers.forbidden(passage.request))
+    if passage.depends_on_user():
+        yield MeetUser(passage.request)
     question = passage.question(limited=not safe)
     if question is not None:
         yield from consult(passage, question)

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject, empty
@@ -129,6 +130,17 @@ def known_staff(request: HttpRequest) -> bool:
     """Whether a user who has been looked up already in this request is staff."""
     user = getattr(request, "user", None)
     return user is not None and not _is_untouched(user) and bool(getattr(user, "is_staff", False))
+
+
+def is_unknown(request: HttpRequest) -> bool:
+    """Whether finding out who the user is would take a look into the session (and the database)."""
+    user = getattr(request, "user", None)
+    return user is not None and _is_untouched(user) and has_session(request)
+
+
+async def meet_user(request: HttpRequest) -> None:
+    """Look the user up off the event loop, so that asking for it later does not touch the database there."""
+    await sync_to_async(user_of)(request)
 
 
 def has_session(request: HttpRequest) -> bool:

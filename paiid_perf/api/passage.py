@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
 from paiid_perf.api import compression, headers, responses, watch
-from paiid_perf.api.client import client_address, is_in
+from paiid_perf.api.client import client_address, is_in, is_unknown
 from paiid_perf.api.endpoints import Endpoint, Route, endpoints
 from paiid_perf.api.headers import Timing
 from paiid_perf.api.limits import Limit, limit_of
@@ -76,6 +76,10 @@ class Passage:
         """Whether the address is one that is never limited or blocked."""
         safelist = self.settings.SAFELIST
         return bool(safelist) and is_in(self.address, safelist)
+
+    def depends_on_user(self) -> bool:
+        """Whether what comes may depend on a user who has not been looked up yet."""
+        return bool(self.endpoint.strategy or self.endpoint.rate) and is_unknown(self.request)
 
     def question(self, limited: bool) -> Question | None:
         """What to ask the store; None where there is nothing to ask."""

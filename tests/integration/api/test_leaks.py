@@ -1,0 +1,202 @@
+"""One user's answer must never reach another: twenty ways to try."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+
+from tests.integration.api import views
+from tests.integration.api.conftest import Browser
+
+pytestmark = pytest.mark.django_db
+#: Django's AsyncClient has one address and one host, and ASGI requests have no environ.
+ONLY_SYNC = pytest.mark.parametrize("mode", ["sync"], indirect=True)
+
+
+@pytest.fixture
+def ann() -> Any:
+    return get_user_model().objects.create_user("ann")
+
+
+@pytest.fixture
+def bob() -> Any:
+    return get_user_model().objects.create_user("bob")
+
+
+def text(response: Any) -> str:
+    assert response.status_code == 200
+    return str(response.content.decode())
+
+
+def test_public_answer_of_a_user_is_not_given_to_nobody(browser: Browser, another: Browser, ann: Any) -> None:
+    browser.login(ann)
+    assert text(browser.get("/public/who/")) == "I am ann"
+    assert text(another.get("/public/who/")) == "I am nobody"
+
+
+def test_public_answer_for_nobody_is_not_given_to_a_user(
+    browser: Browser, another: Browser, ann: Any
+) -> None:
+    assert text(another.get("/public/who/")) == "I am nobody"
+    browser.login(ann)
+    assert text(browser.get("/public/who/")) == "I am ann"
+
+
+@pytest.mark.parametrize("scope", ["public", "user"])
+def test_users_are_kept_apart(browser: Browser, another: Browser, ann: Any, bob: Any, scope: str) -> None:
+    browser.login(ann)
+    another.login(bob)
+    for _ in range(2):
+        assert text(browser.get(f"/{scope}/who/")) == "I am ann"
+        assert text(another.get(f"/{scope}/who/")) == "I am bob"
+
+
+def test_after_logging_out_the_answer_is_nobodys(browser: Browser, ann: Any) -> None:
+    browser.login(ann)
+    assert text(browser.get("/user/who/")) == "I am ann"
+    browser.client.logout()
+    assert text(browser.get("/user/who/")) == "I am nobody"
+
+
+@pytest.mark.parametrize("scope", ["public", "user"])
+def test_tokens_are_kept_apart(browser: Browser, another: Browser, scope: str) -> None:
+    for _ in range(2):
+        assert text(browser.get(f"/{scope}/by_token/", Authorization="Bearer a")) == "token Bearer a"
+        assert text(another.get(f"/{scope}/by_token/", Authorization="Bearer b")) == "token Bearer b"
+        assert text(another.get(f"/{scope}/by_token/")) == "token -"
+
+
+@pytest.mark.parametrize("scope", ["public", "user", "shared"])
+def test_api_keys_are_kept_apart(browser: Browser, another: Browser, scope: str) -> None:
+    for _ in range(2):
+        assert text(browser.get(f"/{scope}/by_api_key/", X_Api_Key="a")) == "key a"
+        assert text(another.get(f"/{scope}/by_api_key/", X_Api_Key="b")) == "key b"
+        assert text(another.get(f"/{scope}/by_api_key/")) == "key -"
+
+
+@pytest.mark.parametrize("view", ["by_cookie", "by_raw_cookie"])
+@pytest.mark.parametrize("scope", ["public", "user", "shared"])
+def test_cookies_are_kept_apart(browser: Browser, another: Browser, scope: str, view: str) -> None:
+    browser.client.cookies["name"] = "ann"
+    another.client.cookies["name"] = "bob"
+    for _ in range(2):
+        assert "ann" in text(browser.get(f"/{scope}/{view}/"))
+        assert "bob" in text(another.get(f"/{scope}/{view}/"))
+
+
+@ONLY_SYNC
+def test_addresses_are_kept_apart(mode: str, browser: Browser) -> None:
+    elsewhere = Browser(mode, REMOTE_ADDR="198.51.100.7")
+    for _ in range(2):
+        assert text(browser.get("/public/by_address/")) == "address 127.0.0.1"
+        assert text(elsewhere.get("/public/by_address/")) == "address 198.51.100.7"
+
+
+def test_a_forged_forwarded_host_poisons_nobody(browser: Browser, another: Browser) -> None:
+    assert (
+        text(browser.get("/public/by_forwarded_host/", X_Forwarded_Host="evil.example"))
+        == "host evil.example"
+    )
+    for _ in range(2):
+        assert text(another.get("/public/by_forwarded_host/")) == "host -"
+
+
+@ONLY_SYNC
+def test_hosts_are_kept_apart(browser: Browser, another: Browser, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["a.example", "b.example"]
+    for _ in range(2):
+        assert "//a.example/" in text(browser.get("/public/by_host/", Host="a.example"))
+        assert "//b.example/" in text(another.get("/public/by_host/", Host="b.example"))
+
+
+def test_a_trusted_forwarded_host_is_kept_apart_too(
+    browser: Browser, another: Browser, settings: Any
+) -> None:
+    settings.ALLOWED_HOSTS = ["testserver", "a.example"]
+    settings.USE_X_FORWARDED_HOST = True
+    for _ in range(2):
+        assert "//a.example/" in text(browser.get("/public/by_host/", X_Forwarded_Host="a.example"))
+        assert "//testserver/" in text(another.get("/public/by_host/"))
+
+
+def test_an_answer_made_of_all_headers_is_not_kept(browser: Browser, another: Browser) -> None:
+    assert "secret" in text(browser.get("/shared/by_everything/", X_Secret="secret"))
+    assert "secret" not in text(another.get("/shared/by_everything/"))
+
+
+def test_an_answer_made_of_a_copy_of_meta_is_not_kept(browser: Browser, another: Browser) -> None:
+    assert text(browser.get("/shared/by_meta_copy/", User_Agent="a")) == "agent a"
+    assert text(another.get("/shared/by_meta_copy/", User_Agent="b")) == "agent b"
+
+
+@pytest.mark.parametrize("scope", ["public", "user", "shared"])
+@pytest.mark.parametrize(
+    "view", ["sets_cookie", "changes_session", "csrf_form", "never", "private", "vary_all", "streams"]
+)
+def test_what_may_not_be_kept_is_not(browser: Browser, another: Browser, scope: str, view: str) -> None:
+    first, second = browser.get(f"/{scope}/{view}/"), another.get(f"/{scope}/{view}/")
+    assert len(views.calls) >= 2
+    assert body(first) != body(second)
+    assert second.headers.get("X-Cache") != "HIT"
+
+
+def body(response: Any) -> bytes:
+    return bytes(response.getvalue())
+
+
+def test_a_set_cookie_is_not_replayed(browser: Browser, another: Browser) -> None:
+    browser.get("/shared/sets_cookie/")
+    replayed = another.get("/shared/sets_cookie/")
+    assert replayed.cookies["visitor"].value != browser.client.cookies["visitor"].value
+
+
+def test_a_user_found_inside_the_view_is_kept_apart(browser: Browser, another: Browser) -> None:
+    browser.get("/public/logs_in/?as=ann")
+    assert views.calls == ["/public/logs_in/"]
+    another.get("/public/logs_in/?as=ann")
+    assert len(views.calls) == 2
+
+
+def test_a_session_of_nobody_is_kept_apart(browser: Browser, another: Browser) -> None:
+    browser.get("/plain/changes_session/")
+    assert text(browser.get("/public/reads_session/")) == "cart empty"
+    assert browser.get("/public/reads_session/").headers.get("X-Cache") == "BYPASS"
+    assert text(another.get("/public/reads_session/")) == "cart empty"
+
+
+@ONLY_SYNC
+def test_origins_are_kept_apart(browser: Browser, another: Browser) -> None:
+    for _ in range(2):
+        one = browser.get("/shared/allows_origin/", Origin="https://a.example")
+        two = another.get("/shared/allows_origin/", Origin="https://b.example")
+        assert one["Access-Control-Allow-Origin"] == "https://a.example"
+        assert two["Access-Control-Allow-Origin"] == "https://b.example"
+
+
+def test_a_declared_vary_keeps_apart(browser: Browser, another: Browser) -> None:
+    one = [browser.get("/shared/by_language/", Accept_Language="de")["X-Cache"] for _ in range(2)]
+    two = [another.get("/shared/by_language/", Accept_Language="fr")["X-Cache"] for _ in range(2)]
+    assert one == two == ["MISS", "HIT"]
+
+
+def test_a_post_is_neither_kept_nor_answered_from_the_cache(browser: Browser) -> None:
+    browser.get("/shared/number/")
+    assert text(browser.post("/shared/number/")) != text(browser.get("/shared/number/"))
+    assert len(views.calls) == 2
+
+
+def test_the_query_keeps_apart(browser: Browser) -> None:
+    answers = {
+        text(browser.get(f"/shared/number/?{q}"))
+        for q in ("a=1", "a=2", "b=1", "a=1&b=1", "a=1&a=2", "a=2&a=1")
+    }
+    assert len(answers) == 6
+
+
+def test_an_error_is_not_kept(browser: Browser) -> None:
+    for view, status in (("fails", 500), ("missing", 404)):
+        answers = [browser.get(f"/shared/{view}/") for _ in range(2)]
+        assert [a.status_code for a in answers] == [status] * 2
+        assert answers[0].content != answers[1].content
