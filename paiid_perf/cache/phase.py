@@ -40,7 +40,7 @@ def run(ctx: PhaseContext) -> PhaseResult:
     ctx.progress(0.3, _("settings"))
     settled = dict(ctx.settle(AREA))
     warmed = _warm(ctx)
-    if any(settled.values()):
+    if any(settled.values()) or any(report.warmed for report in warmed):
         facts = read_facts(ctx.now)
     return PhaseResult("succeeded", _summary(facts, warmed), _checks(facts), _details(facts, warmed, settled))
 

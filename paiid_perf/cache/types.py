@@ -115,7 +115,6 @@ class ServerFacts:
     keyspace_misses: int
     keys: int
     keys_with_ttl: int
-    lazily_freed: bool | None = None
     role: str = "master"
 
     @property
