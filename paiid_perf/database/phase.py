@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -17,6 +17,7 @@ from paiid_perf.database import advice, retention_changes, view_changes, views
 from paiid_perf.database.advisor import advise
 from paiid_perf.database.facts import health as health_facts
 from paiid_perf.database.facts import retention as retention_facts
+from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.rules import health as health_rules
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
@@ -164,7 +165,8 @@ def _keep_up(ctx: PhaseContext, gathered: Gathered) -> list[views.Upkeep]:
 def _result(
     ctx: PhaseContext, gathered: Gathered, settled: dict[str, Any], upkeep: list[views.Upkeep]
 ) -> PhaseResult:
-    scored = scoring.scored(_look_again(ctx, gathered.health, settled), _pending_indexes(ctx))
+    health = _of_late(_look_again(ctx, gathered.health, settled))
+    scored = scoring.scored(health, _pending_indexes())
     details = {
         "overview": advice.overview(gathered.health),
         "findings": advice.shown(gathered.findings),
@@ -187,7 +189,17 @@ def _look_again(ctx: PhaseContext, health: Health, settled: dict[str, Any]) -> H
         return health_facts.read(session, chosen.DATABASE)
 
 
-def _pending_indexes(ctx: PhaseContext) -> int:
+def _of_late(health: Health) -> Health:
+    """The health with its statements as they ran since indexes last changed: a score must be able to rise."""
+    before, _taken = workload_facts.last_snapshot()
+    if before is None:
+        return health
+    baseline = {int(queryid): (s.calls, s.total_ms) for queryid, s in before.statements.items()}
+    rows = tuple(scoring.since(health.statements.rows, baseline))
+    return replace(health, statements=replace(health.statements, rows=rows))
+
+
+def _pending_indexes() -> int:
     waiting = (Recommendation.State.PROPOSED, Recommendation.State.APPROVED)
     return Recommendation.objects.filter(kind="index_create", state__in=waiting).count()
 

@@ -176,6 +176,18 @@ WITH locked AS MATERIALIZED (
     SELECT DISTINCT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation IS NOT NULL
 ), widths AS MATERIALIZED (
     SELECT schemaname, tablename, attname, avg_width FROM pg_stats WHERE NOT inherited
+), keyed AS MATERIALIZED (
+    SELECT i.indexrelid, CASE WHEN count(w.avg_width) = count(*) THEN sum(w.avg_width) END AS bytes
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = c.oid
+    LEFT JOIN pg_attribute b ON b.attrelid = t.oid AND b.attnum = i.indkey[a.attnum - 1]
+    LEFT JOIN widths w ON w.schemaname = n.nspname
+         AND w.tablename = CASE WHEN b.attname IS NULL THEN c.relname ELSE t.relname END
+         AND w.attname = coalesce(b.attname, a.attname)
+    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+    GROUP BY 1
 )
 SELECT n.nspname::text AS schema, t.relname::text AS table, c.relname::text AS name, m.amname::text AS method,
        ARRAY(SELECT concat_ws(' ', pg_get_indexdef(c.oid, k, true), op.opcname,
@@ -197,13 +209,7 @@ SELECT n.nspname::text AS schema, t.relname::text AS table, c.relname::text AS n
        coalesce(s.idx_scan, 0) AS scans,
        (to_jsonb(s) ->> 'last_idx_scan')::timestamptz AS last_scan,
        c.relpages AS pages, c.reltuples::float8 AS rows_estimated,
-       (SELECT CASE WHEN count(w.avg_width) = count(*) THEN sum(w.avg_width) END
-        FROM pg_attribute a
-        LEFT JOIN pg_attribute b ON b.attrelid = t.oid AND b.attnum = i.indkey[a.attnum - 1]
-        LEFT JOIN widths w ON w.schemaname = n.nspname
-             AND ((b.attname IS NOT NULL AND w.tablename = t.relname AND w.attname = b.attname)
-                  OR (b.attname IS NULL AND w.tablename = c.relname AND w.attname = a.attname))
-        WHERE a.attrelid = c.oid)::float8 AS key_bytes,
+       k.bytes::float8 AS key_bytes,
        coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions)
                  WHERE option_name = 'fillfactor'), 90) AS fillfactor
 FROM pg_index i
@@ -211,6 +217,7 @@ JOIN pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i' AND c.relpersistence
 JOIN pg_class t ON t.oid = i.indrelid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_am m ON m.oid = c.relam
+LEFT JOIN keyed k ON k.indexrelid = c.oid
 LEFT JOIN pg_stat_user_indexes s ON s.indexrelid = c.oid
 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
   AND NOT EXISTS (SELECT FROM locked l WHERE l.relation IN (c.oid, t.oid))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
@@ -17,7 +17,7 @@ from paiid_perf.database.rules.health import (
     is_stale,
 )
 from paiid_perf.database.rules.thresholds import limit
-from paiid_perf.database.types import Health, Scored, TableFact
+from paiid_perf.database.types import Health, Scored, StatementFact, TableFact
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +198,24 @@ MEASURES: tuple[Measure, ...] = (
         lambda: _("Widen the column to bigint."),
     ),
 )
+
+
+def since(
+    statements: Iterable[StatementFact], baseline: Mapping[int, tuple[float, float]]
+) -> list[StatementFact]:
+    """The statements less what ``baseline`` (queryid → calls, ms) had counted: what ran since indexes last changed.
+
+    One that counts less than its baseline began anew, and stays whole.
+    """
+    return [_less(statement, *baseline.get(statement.queryid, (0, 0.0))) for statement in statements]
+
+
+def _less(statement: StatementFact, calls: float, milliseconds: float) -> StatementFact:
+    left = statement.calls - int(calls)
+    if not calls or left < 0:
+        return statement
+    total = max(0.0, statement.total_ms - milliseconds)
+    return replace(statement, calls=left, total_ms=total, mean_ms=total / left if left else 0.0)
 
 
 def scored(health: Health, missing_indexes: int | None) -> list[Scored]:

@@ -70,6 +70,24 @@ def test_every_scored_fact_can_win_and_lose_its_points() -> None:
         assert scored.hint
 
 
+@pytest.mark.parametrize(
+    ("baseline", "left"),
+    [
+        ({}, (100, 5_000.0, 50.0)),
+        ({1: (60, 4_800.0)}, (40, 200.0, 5.0)),
+        ({1: (100, 5_000.0)}, (0, 0.0, 0.0)),
+        ({1: (500, 9_000.0)}, (100, 5_000.0, 50.0)),
+        ({2: (60, 4_800.0)}, (100, 5_000.0, 50.0)),
+    ],
+)
+def test_what_ran_since_the_indexes_changed(
+    baseline: dict[int, tuple[float, float]], left: tuple[int, float, float]
+) -> None:
+    (found,) = scoring.since([build.statement(calls=100, total_ms=5_000.0, mean_ms=50.0)], baseline)
+
+    assert (found.calls, found.total_ms, found.mean_ms) == left
+
+
 # --- advice -----------------------------------------------------------------------------------------------
 
 
