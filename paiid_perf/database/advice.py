@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -81,15 +82,14 @@ def shown(findings: Iterable[Finding]) -> list[dict[str, Any]]:
 
 def overview(health: Health) -> dict[str, Any]:
     """The figures at the head of the run's page."""
-    states: dict[str, int] = {}
-    for session in health.sessions.rows:
-        states[session.state or "?"] = states.get(session.state or "?", 0) + 1
+    sessions = health.sessions.rows
     database = health.database.first()
     largest = sorted(health.tables.rows, key=lambda table: -table.bytes)[:10]
     return {
         "version": health.server.version,
         "database_bytes": database.bytes if database else None,
-        "connections": states,
+        "connections": dict(Counter(session.state or "?" for session in sessions)),
+        "connections_by_source": dict(Counter(f"{s.application or s.role} {s.source}" for s in sessions)),
         "largest_tables": [
             {"table": table.label, "bytes": table.bytes, "rows": table.live} for table in largest
         ],

@@ -21,6 +21,7 @@ from paiid_perf.database.rules.views import decide, ordered
 from paiid_perf.database.session import Session, connect, is_postgresql
 from paiid_perf.database.types import MaterializedView, ViewDecision, ViewState
 from paiid_perf.database.view_changes import KIND
+from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.registry import registry
 
 
@@ -46,7 +47,7 @@ def look(session: Session, now: datetime) -> list[Look]:
 def _look_at(session: Session, view: MaterializedView, now: datetime) -> Look:
     try:
         state = facts.state(session, view)
-    except psycopg.Error as error:
+    except (psycopg.Error, ConfigurationError) as error:
         if session.is_broken:
             raise
         return view, ViewState(), ViewDecision("refuse", str(error).strip().splitlines()[0])

@@ -15,6 +15,7 @@ from psycopg import errors, sql
 from paiid_perf.database.rules.views import UNCOUNTED, cleaned, reads_clock
 from paiid_perf.database.session import Session, trusted
 from paiid_perf.database.types import MaterializedView, ViewState
+from paiid_perf.exceptions import ConfigurationError
 
 #: What we remember of a view is kept in its comment, after this: it lives and dies with the view.
 MARK = "paiid_perf: "
@@ -96,9 +97,16 @@ def _state(row: Mapping[str, Any], view: MaterializedView) -> ViewState:
 
 def _relevant(sources: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
     """The sources that the declaration says matter; all of them where it says nothing."""
-    tables = {apps.get_model(label)._meta.db_table for label in labels}
+    tables = {_table(label) for label in labels}
     picked = {name: counted for name, counted in sources.items() if _bare(name) in tables}
     return picked if tables and picked else dict(sources)
+
+
+def _table(label: str) -> str:
+    try:
+        return apps.get_model(label)._meta.db_table
+    except (LookupError, ValueError) as error:
+        raise ConfigurationError(f"MaterializedView(depends_on=[{label!r}]): {error}") from error
 
 
 def _bare(name: str) -> str:

@@ -272,6 +272,28 @@ def test_the_way_to_the_database(plant: Any, look: Any) -> None:
     assert "size" in {f.subject for f in pool_rules.advise(pool)}
 
 
+def test_pgbouncer_is_noticed_and_no_setting_is_left_on_its_connections(
+    plant: Any, look: Any, session: Any, monkeypatch: Any
+) -> None:
+    """PgBouncer tells its clients a process id of its own; a session setting would stay on a shared connection."""
+    asked = session.rows
+
+    def behind(statement: Any, *args: Any, **kwargs: Any) -> Any:
+        return (
+            [{"pid": -1}]
+            if statement == "SELECT pg_backend_pid() AS pid"
+            else asked(statement, *args, **kwargs)
+        )
+
+    monkeypatch.setattr(session, "rows", behind)
+
+    pool = look().pool
+    session.outside_transaction("VACUUM", timedelta(milliseconds=1))
+
+    assert pool.pgbouncer
+    assert {f.subject for f in pool_rules.advise(pool)} == {"server-side cursors"}
+
+
 # --- degrading -----------------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -238,6 +239,16 @@ def test_declared_sources_are_the_ones_that_matter(ticks: Any, session: Any, cha
     assert [name.rpartition(".")[2] for name in facts.state(session, both).sources] == [
         "paiid_perf_alertrule"
     ]
+
+
+def test_a_declared_source_that_is_no_model_is_refused_with_the_label(ticks: Any, change: Any) -> None:
+    apply(SUMS, change(NOW))
+    wrong = replace(SUMS, depends_on=["trading.Nothing"])
+
+    found = keep_up(wrong)["planted.sums"]
+
+    assert found.action == "refused"
+    assert "trading.Nothing" in found.reason
 
 
 def test_a_comment_of_a_person_survives_a_refresh(ticks: Any, session: Any) -> None:

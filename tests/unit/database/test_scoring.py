@@ -125,6 +125,16 @@ def test_the_gravest_comes_first() -> None:
     assert [f["severity"] for f in advice.shown(findings)] == ["critical", "warning", "info"]
 
 
+def test_the_overview_counts_connections_by_state_and_source() -> None:
+    sessions = [build.session(), build.session(), build.session(state=None, application="", role="ada")]
+
+    seen = advice.overview(build.health(sessions=sessions))
+
+    assert seen["connections"] == {"active": 2, "?": 1}
+    assert seen["connections_by_source"] == {"gunicorn local": 2, "ada local": 1}
+    json.dumps(seen)
+
+
 # --- gauges ---------------------------------------------------------------------------------------------------
 
 BASE = {
