@@ -9,12 +9,15 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paiid_perf.cache import keys
 from paiid_perf.cache.envelope import HEADER_BYTES, Envelope, is_early, is_fresh, open_, seal, stamp_of
 from paiid_perf.cache.serialization import Unreadable
+
+#: A busy machine is no failure.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ENVELOPES = st.builds(
     Envelope,
@@ -26,6 +29,7 @@ ENVELOPES = st.builds(
 )
 
 
+@CALM
 @given(ENVELOPES)
 def test_sealed_and_opened(envelope: Envelope) -> None:
     stored = seal(envelope)
@@ -38,6 +42,7 @@ def test_a_cost_of_hours_is_cut_not_spilled() -> None:
     assert (opened.expires_ms, opened.cost_ms) == (1_790_000_000_000, 2**22 - 1)
 
 
+@CALM
 @given(st.binary(max_size=40).filter(lambda stored: stored[:1] and stored[0] & 0xF0 != 0xA0))
 def test_other_bytes_are_refused(stored: bytes) -> None:
     with pytest.raises(Unreadable):
@@ -51,6 +56,7 @@ def test_stamps(versions: tuple[int, ...], stamp: int | None) -> None:
     assert stamp_of(versions) == stamp
 
 
+@CALM
 @given(st.lists(st.integers(1, 10**15), min_size=1), st.integers(0, 10))
 def test_any_bump_moves_the_stamp(versions: list[int], which: int) -> None:
     bumped = list(versions)
@@ -85,6 +91,7 @@ def test_short_keys_are_readable_and_known_again() -> None:
     assert keys.strategy_of("perf:tag:x") is None
 
 
+@CALM
 @given(st.text(max_size=400), st.text(max_size=400))
 def test_keys_are_short_printable_and_apart(one: str, other: str) -> None:
     first, second = keys.storage_key("s", one), keys.storage_key("s", other)
@@ -106,6 +113,7 @@ ARGUMENTS = st.recursive(
 )
 
 
+@CALM
 @given(st.lists(ARGUMENTS, min_size=2, max_size=2), st.lists(ARGUMENTS, min_size=2, max_size=2))
 def test_all_arguments_make_keys_apart(one: list[Any], other: list[Any]) -> None:
     def function(a: Any, b: Any) -> None: ...

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paiid_perf.cache import rules
@@ -16,6 +16,9 @@ from paiid_perf.cache.strategies import STRATEGIES
 from paiid_perf.cache.types import CacheFacts, CacheStrategy, CacheWarmer, KeyFacts, ServerFacts, UseFacts
 from paiid_perf.conf import Settings
 from paiid_perf.contracts import Measurement
+
+#: A busy machine is no failure.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MB, GB = 1024**2, 1024**3
 SERVER = ServerFacts(
@@ -149,6 +152,7 @@ def test_a_small_server_has_no_fragmentation_mark() -> None:
     assert "fragmentation" not in marks(facts(used_bytes=MB, fragmentation=20))
 
 
+@CALM
 @given(
     peak=st.integers(0, 64 * GB),
     system=st.integers(0, 256 * GB),

@@ -15,12 +15,15 @@ from zoneinfo import ZoneInfo
 import pytest
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paiid_perf.cache.serialization import NotCacheable, Unreadable, decode, encode
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.exceptions import ConfigurationError
+
+#: A busy machine is no failure.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TEXT_SERIALIZERS = ("json", "msgpack")
 ZONES = st.one_of(
@@ -90,12 +93,14 @@ def shape(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("serializer", TEXT_SERIALIZERS)
+@CALM
 @given(value=VALUES)
 def test_round_trip_keeps_values_and_types(serializer: str, value: Any) -> None:
     assert shape(round_trip(value, serializer)) == shape(value)
 
 
 @pytest.mark.parametrize("serializer", TEXT_SERIALIZERS)
+@CALM
 @given(rows=st.lists(st.fixed_dictionaries({"at": MOMENTS, "price": st.decimals(), "n": ATOMS}), min_size=3))
 def test_rows_keep_their_cells(serializer: str, rows: list[dict[str, Any]]) -> None:
     assert shape(round_trip(rows, serializer, compress_over=1)) == shape(rows)
@@ -188,6 +193,7 @@ def test_unpicklable_is_refused() -> None:
         encode(lambda: 1, strategy("pickle", allow_pickle=True))
 
 
+@CALM
 @given(codec=st.integers(0, 15), body=st.binary(max_size=200))
 def test_foreign_bytes_never_do_worse_than_unreadable(codec: int, body: bytes) -> None:
     try:
