@@ -11,7 +11,7 @@ import html
 import json
 import re
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 from urllib.parse import unquote
 
@@ -28,6 +28,8 @@ FULL = 4_096
 _ENDS = 1_024
 _WINDOW = 120
 _WINDOWS = 12
+#: Attribute values and texts of an XML document that are read each on its own.
+XML_VALUES = 12
 #: JSON nested deeper than this is not a document that a form sends.
 MAX_DEPTH = 200
 
@@ -39,7 +41,7 @@ _WORDS = ("union", "select", "like", "having", "waitfor", "regexp", "between", "
 _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ENTITY = re.compile(r"&(?:#\d{2}|#x[0-9a-f]{2}|lt|gt|quot|apos|colon|tab|newline|lpar|amp)")
 _ESCAPED_QUOTE = re.compile(r"\\(?=['\"])")
-_XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<]+)<")
+_XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<>]+)<")
 #: What an attack in the middle of a long value cannot do without; plain searches, because these read all of it.
 _ANCHORS = (
     " or ",
@@ -148,7 +150,7 @@ def _variants(text: str) -> Iterator[str]:
     if "\\" in text and _ESCAPED_QUOTE.search(text):
         yield _ESCAPED_QUOTE.sub("", text)
     if text.startswith("<?xml"):
-        yield from (html.unescape(a or b or c).lower() for a, b, c in _XML_VALUE.findall(text))
+        yield from (html.unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES))
 
 
 def _excerpts(text: str) -> list[str]:

@@ -18,12 +18,14 @@ TOKENS_AT_HINT = 48
 HINTS = 6
 
 _DOUBLED_OR_NOT = {quote: re.compile(f"{quote}+") for quote in "'\"`"}
-_GAP = r"(?:\s|/\*.*?\*/)+"
+#: Written so that a text matches in one way only, and bounded: ``.*?`` here would take exponential time.
+_COMMENT = r"/\*[^*]{0,99}\*+(?:[^/*][^*]{0,99}\*+){0,9}/"
+_GAP = rf"(?:\s|{_COMMENT}){{1,12}}"
 
 _TOKEN = re.compile(
     rf"""
       --[^\n]* | \#(?![>-])[^\n]* | /\*!\d* | /\*.*?(?:\*/|\Z) | \*/
-    | [nx]?'(?:[^'\\]|\\.|'')*(?:'|\Z) | "(?:[^"\\]|\\.|"")*(?:"|\Z) | `[^`]*(?:`|\Z)
+    | [nx]?'(?:[^'\\]|\\.|'')*(?:'|\\?\Z) | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z) | `[^`]*(?:`|\Z)
     | \$(\w*)\$.*?(?:\$\1\$|\Z)
     | 0x[0-9a-f]+(?!\w) | (?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?![\w])
     | @@?[\w.$]+
@@ -246,7 +248,7 @@ _BROKEN_OUT = re.compile(
 )
 #: What follows a quote that closes a value: an operator, a clause, a comment, another statement.
 _CONTINUES = re.compile(
-    r"(?:[\s)]|/\*.*?\*/)*(?:\Z|[-+*/|&=<>;,#~^%!@(]|(?:and|or|xor|like|not|is|in|between|union|except|minus|"
+    rf"(?:[\s)]|{_COMMENT}){{0,40}}(?:\Z|[-+*/|&=<>;,#~^%!@(]|(?:and|or|xor|like|not|is|in|between|union|except|minus|"
     r"intersect|having|where|order|group|limit|offset|into|procedure|rlike|regexp|div|mod|collate|exec|execute|waitfor|"
     r"select|insert|update|delete|drop|declare|begin|goto|if|sounds|similar|glob|ilike|as|from)\b)",
     re.S,
@@ -254,7 +256,7 @@ _CONTINUES = re.compile(
 _HINT = re.compile(
     r"union|select|sleep|benchmark|waitfor|outfile|dumpfile|analyse|/\*!|regexp|rlike|having|"
     r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
-    r"|\b(?:and|or|xor|where)\b(?:[\s(!~+-]|not\b|binary\b|/\*.*?\*/)*(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
+    rf"|\b(?:and|or|xor|where)\b(?:[\s(!~+-]|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
     r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|shutdown)\b"
     r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",

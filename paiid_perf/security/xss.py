@@ -11,13 +11,12 @@ import html
 import re
 from itertools import islice
 
-#: Tags, and attributes in all of them together, that are looked at in one value.
+#: Tags that are looked at in one value.
 TAGS = 200
-ATTRIBUTES = 400
 
 _TAG = re.compile(r"<[\s\x00/!?%]*([a-z%\"'\x00][^\s/>\x00=\"'<]*)")
 _ATTRIBUTE = re.compile(
-    r"([^\s/<>=\"'`\x00][^\s/<>=\x00]*)\s*(?:=\s*(\"[^\"]*(?:\"|\Z)|'[^']*(?:'|\Z)|`[^`]*(?:`|\Z)|[^\s>]*))?|>|[\"'`<]"
+    r"([^\s/<>=\"'`\x00][^\s/<>=\x00]*)\s*(?:=\s*(\"[^\"]{0,1500}\"?|'[^']{0,1500}'?|`[^`]{0,1500}`?|[^\s>]{0,600}))?|>|[\"'`<]"
 )
 _ACTIVE_NAMES = """
     script iframe frame frameset object embed applet isindex xss import layer ilayer bgsound noscript
@@ -67,7 +66,7 @@ _LINK_ASSIGNED = re.compile(
     r"=\s*[\"'`]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
 )
 _SCRIPTING_CSS = re.compile(
-    r"style\s*=\s*[\"']?[^>]{0,200}?(?:expression\s*\(|(?:java|vb)script:|-moz-binding)|:\s*expression\s*\("
+    r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:\s{0,8}expression\s{0,8}\("
 )
 _UTF7 = re.compile(r"\+ad[wx4-][0-9a-z+/]{0,8}-")
 _JS_BREAK_OUT = re.compile(
@@ -113,10 +112,10 @@ def _in_url(text: str) -> bool:
 
 
 def _active_element(text: str) -> bool:
-    left = ATTRIBUTES
+    left = 3 * len(text)
     for tag in islice(_TAG.finditer(text), TAGS):
-        attributes = _attributes(text, tag.end(), left)
-        left -= len(attributes)
+        attributes, read = _attributes(text, tag.end(), left)
+        left -= read
         if _is_active(tag[1].strip("\x00\"'"), attributes, text, tag.end()):
             return True
     return False
@@ -126,7 +125,7 @@ def _is_active(name: str, attributes: list[tuple[str, str]], text: str, at: int)
     local = name.rpartition(":")[2]
     if name in _ACTIVE or local in _ACTIVE:
         return text[at - 1 : at] != "" and not _is_end_tag(text, at - len(name))
-    if local == "style" and _CSS.search(_plain_css(text[at : at + 2000])):
+    if local == "style" and _CSS.search(_plain_css(_up_to_next_tag(text, at))):
         return True
     return any(_is_scripting(name, *attribute) for attribute in attributes)
 
@@ -135,20 +134,27 @@ def _is_end_tag(text: str, name_at: int) -> bool:
     return text[:name_at].rstrip("\x00 \t\r\n\"'").endswith("</")
 
 
-def _attributes(text: str, at: int, limit: int) -> list[tuple[str, str]]:
-    """(name, decoded value) up to the end of the tag, at most ``limit`` of them."""
+def _attributes(text: str, at: int, limit: int) -> tuple[list[tuple[str, str]], int]:
+    """(name, decoded value) of each up to the end of the tag, and how many characters that took."""
     found: list[tuple[str, str]] = []
-    for match in _ATTRIBUTE.finditer(text, at, at + 4000):
-        if match[0] in "<>" or len(found) >= limit:
+    end = at
+    for match in _ATTRIBUTE.finditer(text, at, at + max(limit, 0)):
+        end = match.end()
+        if match[0] in "<>":
             break
         if match[1]:
             found.append((match[1].strip("\"'`\x00"), _plain(match[2] or "")))
-    return found
+    return found, end - at
 
 
 def _plain(value: str) -> str:
     value = value.strip("\"'`")
     return html.unescape(value) if "&" in value else value
+
+
+def _up_to_next_tag(text: str, at: int) -> str:
+    end = text.find("<", at)
+    return text[at : end if end >= 0 else None]
 
 
 def _plain_css(value: str) -> str:
