@@ -114,6 +114,18 @@ def test_columns_that_are_not_unique_leave_nothing_behind(ticks: Any, change: An
     assert ticks("SELECT to_regclass('planted.wrong')") == [(None,)]
 
 
+def test_killed_in_the_middle_nothing_is_left_and_the_next_try_works(ticks: Any, change: Any) -> None:
+    deadly = replace(SUMS, sql="SELECT symbol, pg_terminate_backend(pg_backend_pid()) FROM planted.ticks")
+
+    with pytest.raises(psycopg.OperationalError):
+        apply(deadly, change())
+    view_changes.HANDLER.clean_up(view_changes.payload(deadly), change())
+
+    assert ticks("SELECT to_regclass('planted.sums')") == [(None,)]
+    apply(SUMS, change())
+    assert ticks("SELECT count(*) FROM planted.sums") == [(50,)]
+
+
 def test_a_changed_declaration_replaces_the_view(ticks: Any, session: Any, change: Any) -> None:
     apply(SUMS, change(NOW))
     other = MaterializedView(
