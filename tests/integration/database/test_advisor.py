@@ -388,7 +388,7 @@ def test_what_is_proposed_can_be_executed_and_is_then_not_proposed_again(clean_d
         for line in lines:
             host.execute(line)  # type: ignore[call-overload]
     plant("SELECT 1", queries, 2)
-    assert [p.how for p in given().proposals] == []
+    assert [(p.how, p.why) for p in given().proposals] == [], lines
 
 
 def test_the_same_database_gets_the_same_advice(clean_database: None) -> None:

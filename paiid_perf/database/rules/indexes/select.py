@@ -19,9 +19,9 @@ from paiid_perf.database.rules.indexes.candidates import prefix_of
 #: No statement may weigh more than this share of the workload: one time-out would spend the whole budget.
 MAX_SHARE = 0.25
 #: An index that saves less than this share of the workload's time is noise.
-MIN_WORKLOAD_SHARE = 0.002
+MIN_WORKLOAD_SHARE = 0.001
 #: Milliseconds of a call that no index can save (protocol, parsing, planning).
-FLOOR_MS = 0.02
+FLOOR_MS = 0.05
 #: What a statement must gain before an index counts as serving it.
 MIN_EFFECT = 0.02
 
@@ -99,7 +99,7 @@ class Problem:
 def weights(statements: Sequence[Statement]) -> dict[str, float]:
     """Each statement's time in the window, none above MAX_SHARE of the sum that results (ms)."""
     times = {s.queryid: s.total_ms for s in statements}
-    for _ in range(8):
+    for _ in range(100):
         cap = MAX_SHARE * sum(times.values())
         if not times or max(times.values()) <= cap * 1.001 or len(times) < 1 / MAX_SHARE:
             break

@@ -1,0 +1,608 @@
+"""Selection, costs, sizes, write charges, names and verdicts: pure, no server."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paiid_perf.contracts import Measurement, Proposal, QueryMeasure
+from paiid_perf.database.index_types import (
+    Advice,
+    Candidate,
+    Catalog,
+    Column,
+    Index,
+    IndexSpec,
+    KeyPart,
+    ModelFact,
+    PlannerSettings,
+    Predicate,
+    Statement,
+    Table,
+    Writes,
+)
+from paiid_perf.database.rules.indexes import bind, cost, drops, names, render, size, writes
+from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, immutable, prefix_of
+from paiid_perf.database.rules.indexes.judge import WATCHED, judge
+from paiid_perf.database.rules.indexes.parse import parse
+from paiid_perf.database.rules.indexes.predicates import implied
+from paiid_perf.database.rules.indexes.select import Item, Problem, select, weights
+from paiid_perf.database.rules.indexes.selectivity import combined, selectivity
+from paiid_perf.database.rules.indexes.sources import EstimatedCosts
+from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def column(name: str, distinct: float = 1000, **facts: object) -> Column:
+    return replace(Column(name, "integer", "number", distinct=distinct), **facts)  # type: ignore[arg-type]
+
+
+def make_table(*indexes: Index, rows: float = 1e6, pages: float = 20_000, **facts: object) -> Table:
+    columns = [
+        column("id", rows),
+        column("customer", 10_000),
+        column("kind", 4),
+        column("at", rows, family="time", type="timestamp with time zone", correlation=0.99),
+        column("name", rows / 2, family="text", type="character varying(80)", width=33),
+        column("ok", 2, family="bool", common=(("t", 0.98), ("f", 0.02))),
+    ]
+    table = Table("public", "t", rows, pages, {c.name: c for c in columns}, indexes)
+    return replace(table, **facts)  # type: ignore[arg-type]
+
+
+def spec(*columns: str, **facts: object) -> IndexSpec:
+    return replace(IndexSpec("public.t", tuple(KeyPart(c) for c in columns)), **facts)  # type: ignore[arg-type]
+
+
+def index(name: str, *columns: str, **facts: object) -> Index:
+    return Index(name, spec(*columns), **facts)  # type: ignore[arg-type]
+
+
+def catalog(table: Table) -> Catalog:
+    return Catalog({table.key: table}, {table.name: table.key}, extensions=frozenset({"pg_trgm"}))
+
+
+def costs_of(text: str, *added: IndexSpec, table: Table | None = None) -> float:
+    known = catalog(table or make_table())
+    statement = Statement("1", text, 100, 1000, rows=1000)
+    return EstimatedCosts([(statement, parse(text, known))], known).cost("1", frozenset(added))
+
+
+# --- the cost model ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "useless"),
+    [
+        ("SELECT * FROM t WHERE customer = $1", spec("customer"), spec("at")),
+        (
+            "SELECT * FROM t WHERE customer = $1 ORDER BY at LIMIT 10",
+            spec("customer", "at"),
+            spec("kind", "name"),
+        ),
+        ("SELECT * FROM t ORDER BY at DESC LIMIT 10", spec("at"), spec("customer")),
+        ("SELECT max(at) FROM t", spec("at"), spec("customer")),
+        ("SELECT * FROM t WHERE customer IN ($1, $2)", spec("customer"), spec("name")),
+        ("SELECT * FROM t WHERE customer = $1 OR id = $2", spec("customer", "id"), spec("name")),
+    ],
+)
+def test_the_right_index_is_cheaper_and_the_wrong_one_no_dearer(
+    text: str, good: IndexSpec, useless: IndexSpec
+) -> None:
+    before = costs_of(text)
+    if "OR" not in text.replace("ORDER", ""):
+        assert costs_of(text, good) < before / 10
+    assert costs_of(text, useless) == pytest.approx(before)
+
+
+def test_an_or_is_served_by_one_index_for_each_branch() -> None:
+    text = "SELECT * FROM t WHERE customer = $1 OR id = $2"
+    assert costs_of(text, spec("customer")) == pytest.approx(costs_of(text))
+    assert costs_of(text, spec("customer"), spec("id")) < costs_of(text) / 10
+
+
+def test_an_order_is_served_by_an_index_read_backwards_but_not_by_one_half_reversed() -> None:
+    text = "SELECT * FROM t WHERE customer = $1 ORDER BY kind DESC, at DESC LIMIT 5"
+    assert costs_of(text, spec("customer", "kind", "at")) < costs_of(text, spec("customer"))
+    mixed = IndexSpec(
+        "public.t", (KeyPart("customer"), KeyPart("kind"), KeyPart("at", descending=True, nulls_first=True))
+    )
+    assert costs_of(text, mixed) > costs_of(text, spec("customer", "kind", "at"))
+
+
+def test_a_partial_index_serves_only_what_implies_its_predicate() -> None:
+    partial = spec("customer", predicate=('NOT "ok"',))
+    assert costs_of("SELECT * FROM t WHERE customer = $1 AND NOT ok", partial) < 1000
+    assert costs_of("SELECT * FROM t WHERE customer = $1", partial) == costs_of(
+        "SELECT * FROM t WHERE customer = $1"
+    )
+
+
+def test_an_index_only_scan_is_cheaper_where_pages_are_all_visible() -> None:
+    table = make_table(visible_fraction=1.0)
+    text = "SELECT kind FROM t WHERE customer = $1"
+    assert costs_of(text, spec("customer", include=("kind",)), table=table) < costs_of(
+        text, spec("customer"), table=table
+    )
+
+
+def test_an_inner_index_turns_a_join_into_look_ups() -> None:
+    text = "SELECT b.name FROM t a JOIN t b ON b.customer = a.id WHERE a.id = $1"
+    table = make_table(index("pk", "id", unique=True, primary=True))
+    assert costs_of(text, spec("customer"), table=table) < costs_of(text, table=table) / 10
+
+
+@given(st.floats(1, 1e8), st.floats(1, 1e6), st.floats(1, 1e5))
+def test_pages_fetched_never_exceed_the_table_when_it_fits_the_cache(
+    tuples: float, pages: float, more: float
+) -> None:
+    p = PlannerSettings(effective_cache_pages=1e9)
+    fetched = cost.pages_fetched(tuples, pages, 10, p)
+    assert 0 < fetched <= -(-max(pages, 1) // 1) + 1
+    assert cost.pages_fetched(tuples + more, pages, 10, p) >= fetched
+
+
+@given(st.floats(2, 1e8), st.floats(1, 1e6))
+def test_a_bounded_sort_is_never_dearer(rows: float, limit: float) -> None:
+    p = PlannerSettings()
+    assert cost.sort(rows, 32, p, limit) <= cost.sort(rows, 32, p) * 1.0001
+
+
+# --- selectivity ---------------------------------------------------------------------------------------------
+
+
+def test_a_common_value_is_as_frequent_as_it_is() -> None:
+    table = make_table()
+    assert selectivity(table, Predicate("ok", True, "eq", ("false",))) == 0.02
+    assert selectivity(table, Predicate("ok", True, "eq", ("true",))) == 0.98
+    assert selectivity(table, Predicate("customer", True, "eq", (None,))) == pytest.approx(1e-4)
+
+
+def test_a_range_is_read_off_the_histogram() -> None:
+    years = tuple(f"{y}-01-01 00:00:00+00" for y in range(2015, 2026))
+    table = make_table()
+    at = replace(table.columns["at"], histogram=years)
+    table = replace(table, columns={**table.columns, "at": at})
+    last_year = Predicate("at", True, "range", ("2024-01-01", ""))
+    assert selectivity(table, last_year) == pytest.approx(0.1, abs=0.01)
+    both = [last_year, Predicate("at", True, "range", ("", "2024-07-01"))]
+    assert combined(table, both) == pytest.approx(0.05, abs=0.01)
+
+
+@given(st.sampled_from(["eq", "in", "range", "like", "ilike", "contains", "null", "notnull", "other"]))
+def test_a_selectivity_is_a_share(op: str) -> None:
+    values = (None, None) if op == "range" else (None,)
+    share = selectivity(make_table(), Predicate("customer", True, op, values))  # type: ignore[arg-type]
+    assert 0 < share <= 1
+
+
+# --- sizes ---------------------------------------------------------------------------------------------------
+
+
+def test_repeated_keys_are_stored_once() -> None:
+    table = make_table()
+    assert size.index_bytes(spec("kind"), table) < 0.4 * size.index_bytes(spec("id"), table)
+    assert size.index_bytes(spec("kind", include=("ok",)), table) > 2 * size.index_bytes(spec("kind"), table)
+    assert size.index_bytes(spec("at", method="brin"), table) < 100_000
+
+
+def test_a_partial_index_is_as_small_as_its_rows() -> None:
+    whole, part = spec("customer", "at"), spec("customer", "at", predicate=('NOT "ok"',))
+    assert size.index_bytes(part, make_table()) < 0.05 * size.index_bytes(whole, make_table())
+
+
+# --- writes --------------------------------------------------------------------------------------------------
+
+
+def written(*texts: tuple[str, float], table: Table | None = None) -> writes.TableWrites:
+    known = catalog(table or make_table())
+    pairs = [
+        (Statement(str(n), text, rows, 1.0, rows=rows), parse(text, known))
+        for n, (text, rows) in enumerate(texts)
+    ]
+    return writes.table_writes(pairs, known).get("public.t", writes.TableWrites())
+
+
+def test_an_index_on_an_updated_column_pays_for_the_hot_updates_that_it_ends() -> None:
+    table, counts = make_table(), written(("UPDATE t SET kind = $1 WHERE id = $2", 10_000))
+    assert writes.lost_hot(spec("kind"), table, counts, 180000) == 10_000
+    assert writes.lost_hot(spec("customer"), table, counts, 180000) == 0
+    assert writes.lost_hot(spec("customer", include=("kind",)), table, counts, 180000) == 10_000
+    assert writes.lost_hot(spec("customer", predicate=('"kind" = 1',)), table, counts, 180000) == 10_000
+    assert writes.lost_hot(spec("kind", method="brin"), table, counts, 160000) == 0
+    assert writes.lost_hot(spec("kind", method="brin"), table, counts, 150000) == 10_000
+    assert writes.write_ms(spec("kind"), table, counts, 180000) > 100 * writes.write_ms(
+        spec("customer"), table, counts, 180000
+    )
+
+
+def test_what_is_indexed_already_has_no_hot_to_lose() -> None:
+    table = make_table(index("there", "kind"))
+    counts = written(("UPDATE t SET kind = $1 WHERE id = $2", 100), table=table)
+    assert writes.lost_hot(spec("kind", "at"), table, counts, 180000) == 0
+
+
+def test_a_load_is_not_a_workload() -> None:
+    assert written(("INSERT INTO t (id) VALUES ($1)", 50)).inserted == 50
+    load = Statement("1", "INSERT INTO t SELECT 1", 1, 10.0, rows=1_000_000)
+    known = catalog(make_table())
+    assert writes.table_writes([(load, parse(load.text, known))], known) == {}
+
+
+# --- the selection -------------------------------------------------------------------------------------------
+
+
+COLUMNS = ("customer", "kind", "at", "name", "id")
+specs = st.lists(st.sampled_from(COLUMNS), min_size=1, max_size=3, unique=True).map(lambda c: spec(*c))
+
+
+class Invented:
+    """Costs that fall with each distinct leading column that an index has."""
+
+    name = "invented"
+
+    def __init__(self, gains: dict[str, float]) -> None:
+        self.gains = gains
+
+    def cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
+        best = min((1.0 - self.gains.get(k.text, 0.0) for s in added for k in s.keys[:1]), default=1.0)
+        return 100.0 * best
+
+
+@given(
+    st.lists(st.tuples(specs, st.integers(1, 50), st.floats(0, 50)), min_size=1, max_size=12),
+    st.dictionaries(st.sampled_from(COLUMNS), st.floats(0, 0.99)),
+    st.integers(0, 120),
+)
+@settings(max_examples=150, deadline=None)
+def test_the_selection_keeps_to_the_budget_is_deterministic_and_holds_no_prefix(
+    found: list[tuple[IndexSpec, int, float]], gains: dict[str, float], budget: int
+) -> None:
+    items = {s: Item(Candidate(s, "workload"), megabytes << 20, ms) for s, megabytes, ms in found}
+    statements = [Statement(str(n), "x", 100, 1000.0 / (n + 1)) for n in range(5)]
+    tables = {s.queryid: frozenset({"public.t"}) for s in statements}
+
+    def choose() -> list[IndexSpec]:
+        problem = Problem(statements, tables, Invented(gains), list(items.values()), budget << 20, 0.1)
+        return [p.candidate.spec for p in select(problem).picks]
+
+    chosen = choose()
+    assert sum(items[s].bytes for s in chosen) <= budget << 20
+    assert chosen == choose()
+    assert not any(prefix_of(a, b) for a in chosen for b in chosen if a != b)
+
+
+def test_every_candidate_is_picked_or_refused_with_a_reason() -> None:
+    items = [
+        Item(Candidate(s, "workload"), 1 << 20, 0.0) for s in (spec("customer"), spec("kind"), spec("at"))
+    ]
+    statement = Statement("1", "x", 100, 1000.0)
+    problem = Problem(
+        [statement], {"1": frozenset({"public.t"})}, Invented({"customer": 0.9}), items, 10 << 20, 0.1
+    )
+    result = select(problem)
+    assert [p.candidate.spec for p in result.picks] == [spec("customer")]
+    assert {i.spec for i, _ in result.refused} == {spec("kind"), spec("at")}
+    assert all(why for _, why in result.refused)
+
+
+def test_writes_that_cost_more_than_the_reads_gain_refuse_it() -> None:
+    items = [Item(Candidate(spec("customer"), "workload"), 1 << 20, 5000.0)]
+    problem = Problem(
+        [Statement("1", "x", 100, 1000.0)],
+        {"1": frozenset({"public.t"})},
+        Invented({"customer": 0.9}),
+        items,
+        10 << 20,
+        0.1,
+    )
+    ((_, why),) = select(problem).refused
+    assert "writes" in why
+
+
+@given(st.lists(st.floats(0.1, 1e6), min_size=5, max_size=40))
+def test_no_statement_weighs_more_than_its_share(times: list[float]) -> None:
+    found = weights([Statement(str(n), "x", 1, ms) for n, ms in enumerate(times)])
+    assert all(weight <= ms for weight, ms in zip(found.values(), times, strict=True))
+    assert max(found.values()) <= 0.26 * sum(found.values()) or len(times) < 5
+
+
+# --- candidates ----------------------------------------------------------------------------------------------
+
+
+def proposed(text: str, table: Table | None = None) -> set[str]:
+    known = catalog(table or make_table())
+    return {names.describe(s).removeprefix("public.") for s in candidates(parse(text, known), known, 3)}
+
+
+def test_equality_comes_before_range_and_order() -> None:
+    found = proposed("SELECT * FROM t WHERE at > $1 AND customer = $2 ORDER BY name LIMIT 3")
+    assert {"t (customer, at)", "t (customer, name)"} <= found
+    assert "t (at, customer)" not in found
+
+
+def test_time_in_order_on_a_large_table_may_be_brin() -> None:
+    text = "SELECT count(*) FROM t WHERE at > $1"
+    assert "t using brin (at)" in proposed(text, make_table(pages=BRIN_PAGES * 2))
+    assert "t using brin (at)" not in proposed(text, make_table(pages=100))
+
+
+def test_a_flag_that_is_nearly_always_set_is_no_key_but_its_rare_side_is_a_predicate() -> None:
+    assert "t (ok)" not in proposed("SELECT count(*) FROM t WHERE ok")
+    assert 't (customer) where NOT "ok"' in proposed("SELECT * FROM t WHERE NOT ok AND customer = $1")
+
+
+def test_small_and_foreign_tables_have_none() -> None:
+    text = "SELECT * FROM t WHERE customer = $1"
+    assert proposed(text, make_table(rows=20, pages=1)) == set()
+    assert proposed(text, make_table(kind="foreign")) == set()
+
+
+@pytest.mark.parametrize(
+    ("sql", "column_name", "expected"),
+    [
+        ('LOWER("name")', "name", True),
+        ("DATE_TRUNC('DAY', \"at\")", "at", False),
+        ("DATE_TRUNC('DAY', \"at\" AT TIME ZONE 'UTC')", "at", True),
+        ('"customer" + NOW()', "customer", False),
+    ],
+)
+def test_only_what_cannot_change_is_indexed(sql: str, column_name: str, expected: bool) -> None:
+    assert immutable(sql, [column_name], make_table()) is expected
+
+
+# --- what serves and what can go -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("short", "long", "expected"),
+    [
+        (spec("a"), spec("a", "b"), True),
+        (spec("a", "b"), spec("a", "b"), True),
+        (spec("b"), spec("a", "b"), False),
+        (spec("a", "b"), spec("a"), False),
+        (spec("a", include=("c",)), spec("a", "b"), False),
+        (spec("a", include=("b",)), spec("a", "b"), True),
+        (spec("a", predicate=("x",)), spec("a", "b"), False),
+        (spec("a", method="hash"), spec("a", "b"), False),
+        (IndexSpec("public.t", (KeyPart("a", descending=True),)), spec("a", "b"), False),
+        (IndexSpec("public.t", (KeyPart("a", opclass="text_pattern_ops"),)), spec("a", "b"), False),
+        (IndexSpec("public.t", (KeyPart("a", collation="C"),)), spec("a", "b"), False),
+        (replace(spec("a"), table="public.u"), spec("a", "b"), False),
+    ],
+)
+def test_prefixes(short: IndexSpec, long: IndexSpec, expected: bool) -> None:
+    assert prefix_of(short, long) is expected
+
+
+@pytest.mark.parametrize(
+    "guard", ["unique", "primary", "constraint", "replica_identity", "clustered", "inherited"]
+)
+def test_an_index_that_guards_something_stays(guard: str) -> None:
+    table = make_table(index("narrow", "customer", **{guard: True}), index("wide", "customer", "at"))
+    assert list(drops.redundant(table)) == []
+
+
+def test_of_twins_the_later_goes_and_a_chain_leaves_its_end() -> None:
+    twins = make_table(index("a", "customer"), index("b", "customer"))
+    assert [d.index.name for d in drops.redundant(twins)] == ["b"]
+    chain = make_table(
+        index("a", "customer"), index("b", "customer", "at"), index("c", "customer", "at", "kind")
+    )
+    assert [d.index.name for d in drops.redundant(chain)] == ["a", "b"]
+
+
+def test_unused_needs_weeks_traffic_and_no_replica() -> None:
+    busy = Writes(10**6, 10**6, 0, 0, 10**6, 10**6)
+    table = make_table(index("idle", "name", bytes=50_000_000), writes=busy)
+    known = replace(catalog(table), stats_reset=NOW - timedelta(days=40))
+    assert [d.index.name for d in drops.unused(table, known, NOW)] == ["idle"]
+    for doubtful in (
+        replace(known, stats_reset=NOW - timedelta(days=20)),
+        replace(known, stats_reset=None),
+        replace(known, has_replicas=True),
+    ):
+        assert list(drops.unused(table, doubtful, NOW)) == []
+    assert list(drops.unused(replace(table, writes=Writes()), known, NOW)) == []
+    assert list(drops.unused(replace(table, foreign_keys=(("name",),)), known, NOW)) == []
+
+
+def test_what_implies_a_partial_index() -> None:
+    partial = spec("a", predicate=('"a" IS NOT NULL', "\"s\" IN ('x', 'y')"))
+    strict = Predicate("a", True, "eq", (None,), '"a" = $1')
+    assert implied(partial, [strict, Predicate("s", True, "eq", ("x",), "\"s\" = 'x'")])
+    assert not implied(partial, [strict, Predicate("s", True, "eq", ("z",), "\"s\" = 'z'")])
+    assert not implied(partial, [Predicate("s", True, "eq", ("x",), "\"s\" = 'x'")])
+
+
+# --- names and migrations ------------------------------------------------------------------------------------
+
+
+@given(st.text(min_size=1, max_size=80), st.lists(st.text(min_size=1, max_size=80), min_size=1, max_size=3))
+def test_names_fit_and_are_plain(table: str, columns: list[str]) -> None:
+    name = names.index_name(IndexSpec(f"public.{table}", tuple(KeyPart(c) for c in columns)))
+    assert len(name) <= names.MAX_NAME
+    assert name.startswith(names.PREFIX)
+    assert name.replace("_", "").isalnum()
+    assert name.isascii()
+
+
+def test_sql_is_quoted() -> None:
+    odd = IndexSpec(
+        'Sales.Order "Lines"',
+        (KeyPart("Customer Id", descending=True, nulls_first=True), KeyPart("b", nulls_first=True)),
+    )
+    assert names.create_sql(odd, "n") == (
+        'CREATE INDEX CONCURRENTLY "n" ON "Sales"."Order ""Lines""" USING btree ("Customer Id" DESC, "b" NULLS FIRST)'
+    )
+
+
+MODEL = ModelFact("shop", "Order", {"customer_id": "customer", "at": "at", "name": "name"}, "0007_more")
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (spec("customer_id", "at"), 'models.Index(fields=["customer", "at"], name="n")'),
+        (
+            IndexSpec("public.t", (KeyPart("at", descending=True, nulls_first=True),)),
+            'models.Index(fields=["-at"], name="n")',
+        ),
+        (spec("customer_id", include=("at",)), 'models.Index(fields=["customer"], name="n", include=["at"])'),
+        (spec("at", method="brin"), 'BrinIndex(fields=["at"], name="n")'),
+        (
+            IndexSpec("public.t", (KeyPart('UPPER("name")', False, opclass="gin_trgm_ops"),), method="gin"),
+            'GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="n")',
+        ),
+        (spec("elsewhere"), None),
+        (spec("at", predicate=("x",)), None),
+    ],
+)
+def test_the_models_own_words(wanted: IndexSpec, expected: str | None) -> None:
+    assert render.model_index(wanted, "n", MODEL) == expected
+    text = render.migration(wanted, "n", MODEL)
+    assert bool(text) is (expected is not None)
+    if text:
+        ast.parse(text)
+        assert "atomic = False" in text
+        assert '("shop", "0007_more")' in text
+        assert expected in text if expected else True
+
+
+def test_every_format_says_the_same_thing() -> None:
+    proposal = Proposal(
+        "database",
+        "index_create",
+        "k",
+        "t",
+        "w",
+        how='CREATE INDEX CONCURRENTLY "a" ON "b"\n  USING btree ("c")',
+    )
+    advice = Advice((proposal,))
+    assert render.as_sql(advice) == 'CREATE INDEX CONCURRENTLY "a" ON "b" USING btree ("c");\n'
+    assert '"recommendations"' in render.as_json(advice)
+    assert "1 recommendations" in render.as_text(advice)
+    assert "CREATE INDEX" in render.as_migration(advice)
+
+
+# --- the window ----------------------------------------------------------------------------------------------
+
+
+def test_a_changed_table_s_statements_count_from_the_change_the_others_from_the_beginning() -> None:
+    old = Statement("1", "a", 100, 1000)
+    now = Counters({"1": replace(old, calls=150, total_ms=1100), "2": Statement("2", "b", 10, 50)}, NOW)
+    found = subtract(now, Counters({"1": old}, NOW)).statements
+    assert (found["1"].calls, found["1"].total_ms, found["2"].calls) == (50, 100, 10)
+    assert subtract(now, Counters({"1": old}, NOW - timedelta(days=1))).statements == now.statements
+    quiet = Counters({"1": old}, NOW)
+    assert subtract(quiet, quiet).statements == {}
+
+
+def test_an_evicted_statement_counts_with_what_it_has_now() -> None:
+    before = Counters({"1": Statement("1", "a", 100, 1000)}, NOW)
+    assert subtract(Counters({"1": Statement("1", "a", 5, 20)}, NOW), before).statements["1"].calls == 5
+
+
+def test_list_lengths_and_comments_make_no_difference() -> None:
+    one = Statement("1", "/* x */ SELECT a FROM t WHERE b IN ($1, $2)", 1, 10)
+    two = Statement("2", "SELECT a FROM t WHERE b IN ($1, $2, $3)", 2, 30)
+    (found,) = merged([one, two])
+    assert (found.calls, found.total_ms, found.queryid) == (3, 40, "2")
+
+
+def test_samples_are_values_of_the_parameters() -> None:
+    text = "SELECT a FROM t WHERE b = $1 AND c = $2"
+    runs = [("select a from t where b = ? and c = ?", ("'x'", str(n))) for n in range(4)]
+    (found,) = merged([Statement("1", text, 1, 1)], runs)
+    assert len(found.samples) == 4
+    bindings = bind.stable_bindings(found)
+    assert bindings.stable == {1}
+    assert bind.bound(text, bind.sampled(found, 2) or {}).split() == [
+        "SELECT",
+        "a",
+        "FROM",
+        "t",
+        "WHERE",
+        "b",
+        "=",
+        "'x'",
+        "AND",
+        "c",
+        "=",
+        "2",
+    ]
+
+
+# --- the verdict ---------------------------------------------------------------------------------------------
+
+
+def measured(method: str = "replay", scans: float = 9.0, **ms: float) -> Measurement:
+    return Measurement(
+        method, tuple(QueryMeasure(k, k, 100, v, v * 10, 0.0) for k, v in ms.items()), {"scans": scans}
+    )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "keep"),
+    [
+        ({"a": 10.0}, {"a": 1.0}, True),
+        ({"a": 10.0}, {"a": 9.8}, False),
+        ({"a": 10.0, "b": 10.0}, {"a": 1.0, "b": 15.0}, False),
+        ({"a": 10.0, "b": 0.01}, {"a": 1.0, "b": 0.02}, True),
+        ({"a": 10.0, WATCHED + "b": 10.0}, {"a": 1.0, WATCHED + "b": 15.0}, False),
+        ({"a": 10.0, WATCHED + "b": 10.0}, {"a": 1.0, WATCHED + "b": 10.5}, True),
+    ],
+)
+def test_the_verdict(before: dict[str, float], after: dict[str, float], keep: bool) -> None:
+    verdict = judge(measured(**before), measured(**after), min_gain=0.1, max_regression=0.1)
+    assert verdict.keep is keep
+    assert "ms a call" in verdict.reason
+
+
+def test_noise_is_no_regression() -> None:
+    def noisy(ms: float) -> Measurement:
+        watched = QueryMeasure(WATCHED + "b", "b", 20, ms, 100, 8.0)
+        return Measurement(
+            "replay", (QueryMeasure("a", "a", 20, ms / 4 if ms > 10 else 10, 10, 1.0), watched)
+        )
+
+    assert judge(noisy(10.0), noisy(12.0), min_gain=0.1, max_regression=0.1).keep
+
+
+def test_as_many_blocks_and_more_time_is_the_machine() -> None:
+    before = Measurement(
+        "replay", (QueryMeasure("a", "a", 9, 10, 500), QueryMeasure(WATCHED + "b", "b", 9, 10, 500, 0))
+    )
+    after = Measurement(
+        "replay", (QueryMeasure("a", "a", 9, 1, 5), QueryMeasure(WATCHED + "b", "b", 9, 13, 500, 0))
+    )
+    assert judge(before, after, min_gain=0.1, max_regression=0.1).keep
+
+
+def test_a_window_without_enough_calls_decides_nothing() -> None:
+    before = Measurement("window", (QueryMeasure("a", "a", 1000, 10),))
+    after = Measurement("window", (QueryMeasure("a", "a", 1005, 10),))
+    assert judge(before, after, min_gain=0.1, max_regression=0.1).keep is None
+
+
+def test_a_window_is_what_came_since() -> None:
+    before = Measurement("window", (QueryMeasure("a", "a", 1000, 10.0),), {"scans": 0})
+    after = Measurement("window", (QueryMeasure("a", "a", 2000, 5.5),), {"scans": 1000})
+    verdict = judge(before, after, min_gain=0.1, max_regression=0.1)
+    assert verdict.keep
+    assert verdict.gain == pytest.approx(0.9)
+    unused = replace(after, numbers={"scans": 0})
+    assert judge(before, unused, min_gain=0.1, max_regression=0.1).keep is False
+
+
+def test_a_drop_must_only_do_no_harm() -> None:
+    same = judge(measured(a=10.0), measured(a=10.1), min_gain=0.1, max_regression=0.1, created=False)
+    worse = judge(measured(a=10.0), measured(a=20.0), min_gain=0.1, max_regression=0.1, created=False)
+    nothing = judge(Measurement("none"), Measurement("none"), min_gain=0.1, max_regression=0.1, created=False)
+    assert (same.keep, worse.keep, nothing.keep) == (True, False, True)
