@@ -34,7 +34,7 @@ DECLARED = (
     ResponseStrategy("public", ttl=timedelta(minutes=5), depends_on=["auth.User"]),
     ResponseStrategy("user", ttl=timedelta(minutes=5), scope="user", depends_on=["auth.User"]),
     ResponseStrategy("shared", ttl=timedelta(minutes=5), shared_with_users=True, depends_on=["auth.User"]),
-    ResponseStrategy("stale", ttl=timedelta(milliseconds=1), stale_while_revalidate=timedelta(minutes=5)),
+    ResponseStrategy("stale", ttl=timedelta(microseconds=1), stale_while_revalidate=timedelta(minutes=5)),
 )
 
 
@@ -86,6 +86,8 @@ def site(settings: Any) -> Iterator[None]:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     views.calls.clear()
     views.gate.set()
+    while views.entered.acquire(blocking=False):
+        continue
     responses.memory.forget()
     invalidation.connect(["auth.User"])
     with registry.temporarily(*DECLARED):

@@ -1,0 +1,214 @@
+"""The response cache at work: hits, invalidation on commit, single-flight, revalidation, conditional requests."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import connection, transaction
+from django.test import Client
+
+from paiid_perf import invalidation
+from paiid_perf.registry import registry
+from paiid_perf.telemetry import recorder
+from tests.integration.api import views
+from tests.integration.api.conftest import Browser
+
+ONLY_VALKEY = pytest.mark.parametrize("cache_kind", ["valkey"], indirect=True)
+ONLY_SYNC = pytest.mark.parametrize("mode", ["sync"], indirect=True)
+
+
+def cells(name: str) -> dict[str, int]:
+    """What the recorder has under a name, by subject."""
+    recorder.fold()
+    return {series.subject: cell.count for series, cell in recorder._cells.items() if series.name == name}
+
+
+def test_the_second_answer_comes_from_the_cache(browser: Browser) -> None:
+    first, second = browser.get("/public/number/"), browser.get("/public/number/")
+    assert first.content == second.content
+    assert (first["X-Cache"], second["X-Cache"]) == ("MISS", "HIT")
+    assert second["Age"] == "0"
+    assert "hit" in second["Cache-Status"]
+    assert len(views.calls) == 1
+    assert cells("cache.hits") == cells("cache.misses") == {"response:public": 1}
+
+
+def test_a_hit_is_recorded_under_its_route(browser: Browser) -> None:
+    for _ in range(3):
+        browser.get("/public/number/")
+    assert cells("api.latency_ms") == {"GET public/number/ 2xx": 3}
+
+
+def test_head_is_answered_from_a_kept_get(browser: Browser) -> None:
+    browser.get("/public/number/")
+    if not browser.is_async:
+        assert browser.client.head("/public/number/")["X-Cache"] == "HIT"
+        assert browser.client.head("/public/rows/")["X-Cache"] == "MISS"
+        assert browser.client.head("/public/rows/")["X-Cache"] != "HIT"
+
+
+def test_an_unchanged_answer_is_304(browser: Browser) -> None:
+    for _ in range(2):
+        etag = browser.get("/public/rows/")["ETag"]
+        again = browser.get("/public/rows/", If_None_Match=etag)
+        assert (again.status_code, again.content, again["ETag"]) == (304, b"", etag)
+    assert browser.get("/public/rows/", If_None_Match='"other"').status_code == 200
+
+
+def test_a_long_answer_is_packed_once_for_all(browser: Browser) -> None:
+    plain = browser.get("/public/rows/")
+    packed = browser.get("/public/rows/", Accept_Encoding="gzip")
+    refused = browser.get("/public/rows/", Accept_Encoding="gzip;q=0, br;q=0.1")
+    assert len(views.calls) == 1
+    assert "Content-Encoding" not in plain
+    assert packed["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.content) == plain.content == refused.content
+    assert len(json.loads(plain.content)["rows"]) == 200
+    assert int(packed["Content-Length"]) == len(packed.content) < len(plain.content)
+    assert {"Accept-Encoding"} <= {part.strip() for part in plain["Vary"].split(",")}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_makes_the_answer_old(browser: Browser) -> None:
+    assert browser.get("/public/users/").json() == {"users": []}
+    with transaction.atomic():
+        get_user_model().objects.create(username="ann")
+        assert browser.is_async or browser.get("/public/users/").json() == {"users": ["ann"]}
+    assert browser.get("/public/users/").json() == {"users": ["ann"]}
+    assert browser.get("/public/users/")["X-Cache"] == "HIT"
+    get_user_model().objects.get(username="ann").delete()
+    assert browser.get("/public/users/").json() == {"users": []}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_rollback_changes_nothing(browser: Browser) -> None:
+    browser.get("/public/users/")
+    with transaction.atomic():
+        get_user_model().objects.create(username="ann")
+        transaction.set_rollback(True)
+    again = browser.get("/public/users/")
+    assert (again["X-Cache"], again.json()) == ("HIT", {"users": []})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bulk_writes_are_announced_by_hand(browser: Browser) -> None:
+    browser.get("/public/users/")
+    users = get_user_model()
+    users.objects.bulk_create([users(username="ann"), users(username="bob")])
+    assert browser.get("/public/users/").json() == {"users": []}
+    invalidation.invalidate(users)
+    assert browser.get("/public/users/").json() == {"users": ["ann", "bob"]}
+
+
+def test_an_answer_begun_before_an_invalidation_is_not_kept_as_new(
+    browser: Browser, another: Browser
+) -> None:
+    """The race that versions read after computing would lose."""
+    views.gate.clear()
+    with ThreadPoolExecutor(1) as pool:
+        begun = pool.submit(another.get, "/public/slow/")
+        assert views.entered.acquire(timeout=10)
+        invalidation.bump(["auth.user"])
+        views.gate.set()
+        old = begun.result(10).content
+    assert browser.get("/public/slow/").content != old
+
+
+@ONLY_VALKEY
+@ONLY_SYNC
+def test_a_hundred_misses_at_once_are_one_call(browser: Browser) -> None:
+    views.gate.clear()
+    with ThreadPoolExecutor(100) as pool:
+        asked = [pool.submit(lambda: Client().get("/public/slow/")) for _ in range(100)]
+        assert views.entered.acquire(timeout=10)
+        views.gate.set()
+        answers = [one.result(20) for one in asked]
+    assert len(views.calls) == 1
+    assert {answer.content for answer in answers} == {answers[0].content}
+
+
+def test_nobody_waits_for_an_answer_that_may_not_be_kept(browser: Browser) -> None:
+    browser.get("/public/never/")
+    assert browser.get("/public/never/")["X-Cache"] == "BYPASS"
+    assert len(views.calls) == 2
+
+
+def test_past_its_ttl_an_answer_is_given_while_one_computes(browser: Browser, another: Browser) -> None:
+    first = browser.get("/stale/slow/").content
+    views.gate.clear()
+    assert views.entered.acquire(timeout=10)
+    with ThreadPoolExecutor(1) as pool:
+        computing = pool.submit(another.get, "/stale/slow/")
+        assert views.entered.acquire(timeout=10)
+        stale = browser.get("/stale/slow/")
+        views.gate.set()
+        assert computing.result(10).content != first
+    assert (stale["X-Cache"], stale.content) == ("STALE", first)
+
+
+def test_an_error_of_the_host_stays_the_hosts(browser: Browser) -> None:
+    browser.client.raise_request_exception = False
+    assert browser.get("/public/raises/").status_code == 500
+    assert cells("api.latency_ms") == {"GET public/raises/ 5xx": 1}
+
+
+def test_other_query_parameters_can_be_ignored(browser: Browser) -> None:
+    strategy = registry.all(type(_strategy("public")))[0]
+    narrowed = type(strategy)("public", ttl=strategy.ttl, query_params=["page"])
+    with registry.temporarily(narrowed):
+        browser.get("/public/number/?page=1&utm=x")
+        assert browser.get("/public/number/?utm=y&page=1")["X-Cache"] == "HIT"
+        assert browser.get("/public/number/?page=2")["X-Cache"] == "MISS"
+
+
+def _strategy(name: str) -> Any:
+    from paiid_perf.api.types import ResponseStrategy
+
+    return registry.get(ResponseStrategy, name)
+
+
+@ONLY_VALKEY
+@ONLY_SYNC
+@pytest.mark.django_db(transaction=True)
+def test_after_a_commit_nobody_reads_the_old(browser: Browser) -> None:
+    """Writers that count up and readers that ask at once: no answer is older than a commit that had returned."""
+    users = get_user_model()
+    row = users.objects.create(username="0")
+    committed = [0]
+    stale: list[tuple[int, int]] = []
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            for number in range(1, 41):
+                row.username = str(number)
+                row.save()
+                committed[0] = number
+        finally:
+            done.set()
+            connection.close()
+
+    def read() -> int:
+        visitor, reads = Client(), 0
+        try:
+            while not done.is_set():
+                at_least = committed[0]
+                seen = int(visitor.get("/public/users/").json()["users"][0])
+                reads += 1
+                if seen < at_least:
+                    stale.append((seen, at_least))
+        finally:
+            connection.close()
+        return reads
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        pool.submit(write).result(60)
+        assert sum(reader.result(60) for reader in readers) > 0
+    assert stale == []

@@ -1,0 +1,87 @@
+"""Redis away, slow, or killed in the middle: the host does not notice, but for the missing cache."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import pytest
+
+from paiid_perf import invalidation
+from paiid_perf.stores import redis_gate
+from tests.integration.api import views
+from tests.integration.api.conftest import Browser
+
+
+def point_at(settings: Any, url: str) -> None:
+    settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}}
+    redis_gate.forget()
+
+
+@pytest.fixture
+def dead_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def mute_server() -> Iterator[int]:
+    """Takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept: list[socket.socket] = []
+
+        def accept() -> None:
+            while True:
+                try:
+                    kept.append(server.accept()[0])
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield int(server.getsockname()[1])
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+        for one in kept:
+            one.close()
+
+
+def test_a_dead_redis_leaves_the_way_open(mode: str, site: None, settings: Any, dead_port: int) -> None:
+    point_at(settings, f"redis://127.0.0.1:{dead_port}/0")
+    browser = Browser(mode)
+    answers = [browser.get("/limited/number/") for _ in range(5)]
+    assert [a.status_code for a in answers] == [200] * 5
+    assert len(views.calls) == 5
+
+
+def test_a_mute_redis_is_waited_for_once(mode: str, site: None, settings: Any, mute_server: int) -> None:
+    point_at(settings, f"redis://127.0.0.1:{mute_server}/0")
+    browser = Browser(mode)
+    started = perf_counter()
+    answers = [browser.get("/limited/number/") for _ in range(20)]
+    assert [a.status_code for a in answers] == [200] * 20
+    # Twenty waits of 50 ms would be a second; the breaker allows one or two.
+    assert perf_counter() - started < 0.9
+    assert not redis_gate.is_open()
+
+
+def test_a_redis_killed_in_the_middle(mode: str, site: None, settings: Any, tmp_path: Path) -> None:
+    from project.embedded import start_valkey
+
+    valkey = start_valkey(tmp_path)
+    try:
+        point_at(settings, valkey.url)
+        browser = Browser(mode)
+        assert [browser.get("/public/number/")["X-Cache"] for _ in range(2)] == ["MISS", "HIT"]
+        valkey.kill()
+        assert {browser.get("/public/number/").status_code for _ in range(5)} == {200}
+        invalidation.bump(["auth.user"])
+        assert invalidation.has_pending(["auth.user"])
+    finally:
+        valkey.stop()
+        invalidation._retry.forget()
