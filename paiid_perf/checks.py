@@ -19,6 +19,7 @@ from paiid_perf.database.types import IndexCandidate, RetentionRule
 from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.optimization.plan import in_window
 from paiid_perf.registry import registry
+from paiid_perf.security.deploy_checks import CHECKS as SECURITY_CHECKS
 from paiid_perf.stores import redis_gate
 
 Messages = Iterator[checks.CheckMessage]
@@ -30,6 +31,8 @@ def register() -> None:
     """Register the checks with Django (called once, from ``ready``)."""
     for check in (check_settings, check_declarations, check_middleware, check_stores):
         checks.register(check, "paiid_perf")
+    for security_check, deploy in SECURITY_CHECKS:
+        checks.register(security_check, "paiid_perf", "security", deploy=deploy)
 
 
 def check_settings(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:

@@ -97,8 +97,11 @@ class Settings:
 
     # --- request path ------------------------------------------------------------------------------
     RECORD: bool = True
+    """False: requests are not recorded."""
     RESPONSE_CACHE: bool = True
+    """False: no answer is cached, whatever the endpoint classes say."""
     RATE_LIMITS: bool = True
+    """False: nobody is limited."""
     COMPRESS_MIN_BYTES: int = 1024
     """Responses under this size are not compressed; 0: none is."""
     PERFORMANCE_HEADERS: Literal["off", "staff", "all"] = "staff"
@@ -140,8 +143,11 @@ class Settings:
     BAN_FOR: timedelta = timedelta(minutes=30)
     """How long an address is banned once its weighted events pass BAN_SCORE within BAN_WINDOW."""
     BAN_SCORE: int = 100
+    """The weight of an address' events from which it is banned."""
     BAN_WINDOW: timedelta = timedelta(minutes=10)
+    """The span over which an address' events are weighed."""
     SECURITY_EVENT_RETENTION: timedelta = timedelta(days=90)
+    """How long security events are kept."""
 
     # --- JSON API ----------------------------------------------------------------------------------
     API_TOKENS: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
