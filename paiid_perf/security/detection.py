@@ -149,6 +149,8 @@ def _variants(text: str) -> Iterator[str]:
         yield html.unescape(text).lower()
     if "\\" in text and _ESCAPED_QUOTE.search(text):
         yield _ESCAPED_QUOTE.sub("", text)
+    if '""' in text:
+        yield text.replace('""', '"')
     if text.startswith("<?xml"):
         yield from (html.unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES))
 

@@ -145,7 +145,8 @@ def _word(token: str) -> str:
     """A letter for a word, with ``(`` after it where the word calls something."""
     if token[-1] != "(":
         token = token.rstrip()
-        return _LETTERS.get(token) or ("T" if _CATALOGUE.match(token) else "n")
+        letter = _LETTERS.get(token)
+        return letter if letter is not None else "T" if _CATALOGUE.match(token) else "n"
     name = token[:-1].rstrip()
     if name == "in":
         return "l("
@@ -182,10 +183,14 @@ def _letter(token: str) -> str:
 
 def _is_head(token: str, head: str) -> bool:
     rest = token[len(head) :]
-    return bool(rest.strip()) and (rest.strip() != "(" or head in ("exec", "execute"))
+    if rest.strip() == "(":
+        return head in ("exec", "execute")
+    return bool(rest.strip()) and (rest[0].isspace() or rest[0] == "/")
 
 
 _FOLDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"[cC](?=.)"), ""),
+    (re.compile(r"w(?==)|(?<==)w"), "n"),
     (re.compile(r"\(+E"), "Q"),
     (re.compile(r"[()]"), ""),
     (re.compile(r":[ng]"), ""),
@@ -209,7 +214,7 @@ _ANYWHERE = re.compile(
     | [&H][1svX][=R][1svSfgXnQ] | [&H][1sv]l[1svSfX]     # AND 1=1
     | [&H][fg][^;&wCn]{0,30}n?[^;&wCn]{0,8}[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
-    | ;(?:Z|Q|E(?:[1svfXoQ]|n[,Mo])|W)
+    | ;(?:D?Z|D[fXQ]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
     | W[1sSv] | Y[sS] | Y\Z
     | (?:(?:[=o&|,;EQHsS1UlRL])[Xx]|\AX)                       # a call that waits, raises or reads
     | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))
@@ -225,7 +230,7 @@ _BARE = re.compile(
     r"""
       \A[1svS]?[&|](?:n[=R][1svSfX]|nl[sS1]|nj1|f.*[=Rlc]|[fX]\w*\Z|s[o=][sS])
     | \A[1sv](?:o[1sv])*[rHL][1fvX][^nw]*[c;U]
-    | \A1(?:o1)*Z
+    | \A1(?:o1)*Z | \A1(?:o1)+U\Z
     | \A[1sv][;]?c?U[aEQ]
     """,
     re.X,

@@ -15,8 +15,9 @@ from itertools import islice
 TAGS = 200
 
 _TAG = re.compile(r"<[\s\x00/!?%]*([a-z%\"'\x00][^\s/>\x00=\"'<]*)")
+_NAME = re.compile(r"^[\x00\"'%]+|[^\w:-].*", re.S)
 _ATTRIBUTE = re.compile(
-    r"([^\s/<>=\"'`\x00][^\s/<>=\x00]*)\s*(?:=\s*(\"[^\"]{0,1500}\"?|'[^']{0,1500}'?|`[^`]{0,1500}`?|[^\s>]{0,600}))?|>|[\"'`<]"
+    r"([^\s/<>=\"'`\x00][^\s/<>=\x00]*)[\s/]{0,20}(?:=\s*(\"[^\"]{0,1500}\"?|'[^']{0,1500}'?|`[^`]{0,1500}`?|[^\s>]{0,600}))?|>|[\"'`<]"
 )
 _ACTIVE_NAMES = """
     script iframe frame frameset object embed applet isindex xss import layer ilayer bgsound noscript
@@ -54,9 +55,9 @@ _EVENT = (
     r"show|stalled|start|stop|storage|submit|suspend|syncrestored|time\w+|toggle|touch\w+|trackchange|transition\w+|"
     r"unhandledrejection|unload|url\w+|volumechange|waiting|webkit\w+|wheel|zoom)"
 )
-_HANDLER_SET = re.compile(rf"(?<![\w-]){_EVENT}\s{{0,8}}=\s{{0,8}}[^\s&]")
+_HANDLER_SET = re.compile(rf"(?<![\w-]){_EVENT}[\s/]{{0,8}}=\s{{0,8}}[^\s&]")
 _UNQUOTED_BREAK_OUT = re.compile(
-    rf"(?:\A|[\"'`\s/>]){_EVENT}\s{{0,8}}=\s{{0,8}}[\"'`]?[^\"'`>\s]{{0,80}}[(`\[\\]"
+    rf"(?:\A|[\"'`\s/>]){_EVENT}[\s/]{{0,8}}=\s{{0,8}}[\"'`]?[^\"'`>\s]{{0,80}}[(`\[\\]"
 )
 _URL_CONTEXT = re.compile(
     r"\s*(?:[\"'`]?\s*)?(?:(?:java|vb|live)script:\s{0,4}(?:[^\s\w]|[\w$.\s]{0,40}[(=\[`+;/.'\"])|data:(?:text/(?:html|xml|"
@@ -68,7 +69,8 @@ _LINK_ASSIGNED = re.compile(
 _SCRIPTING_CSS = re.compile(
     r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:\s{0,8}expression\s{0,8}\("
 )
-_UTF7 = re.compile(r"\+ad[wx4-][0-9a-z+/]{0,8}-")
+_UTF7 = re.compile(r"[+ ]ad[w4]-")
+_ENCODED_CALL = re.compile(r"\w&(?:#x0{0,6}28|#0{0,6}40|lpar);?[^&]")
 _JS_BREAK_OUT = re.compile(
     r"(?:[\"'`]\s*[)\]}]*\s*(?:[;+\-*/|&^%,?]|\|\||&&)\s*|\A\s*\*/\s*|</)"
     r"[\w.\s]{0,20}?\b(?:alert|confirm|prompt|eval|fetch|settimeout|setinterval|import|function|document\.|window\.|"
@@ -93,7 +95,9 @@ def _outside_elements(text: str) -> bool:
         return True
     if "(" in text and (_JS_BREAK_OUT.search(text) or _SCRIPTING_CSS.search(text)):
         return True
-    return "+ad" in text and bool(_UTF7.search(text))
+    if "&" in text and _ENCODED_CALL.search(text):
+        return True
+    return "ad" in text and bool(_UTF7.search(text))
 
 
 def _breaks_out_of_attribute(text: str) -> bool:
@@ -116,7 +120,7 @@ def _active_element(text: str) -> bool:
     for tag in islice(_TAG.finditer(text), TAGS):
         attributes, read = _attributes(text, tag.end(), left)
         left -= read
-        if _is_active(tag[1].strip("\x00\"'"), attributes, text, tag.end()):
+        if _is_active(_NAME.sub("", tag[1]), attributes, text, tag.end()):
             return True
     return False
 
@@ -172,6 +176,8 @@ def _is_scripting(element: str, name: str, value: str) -> bool:
         return True
     if name in _URLS or name.endswith(":href"):
         return bool(value) and bool(_SCRIPT_URL.match(_URL_NOISE.sub("", value).lower()))
+    if element == "meta" and name == "charset":
+        return value.strip() == "utf-7"
     if element == "meta" and name == "http-equiv":
         return value.strip() in ("refresh", "set-cookie", "link")
     return element == "link" and name == "rel" and value.strip() in ("stylesheet", "import")
