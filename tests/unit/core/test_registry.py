@@ -49,9 +49,13 @@ def test_temporary_declarations_go_over_built_ins_and_leave_with_an_error():
     registry = Registry()
     registry.register(Colour("red", 1))
 
-    with pytest.raises(RuntimeError), registry.temporarily(Colour("red", 2), Colour("blue")):
-        assert registry.get(Colour, "red").value == 2
-        raise RuntimeError
+    def fail_inside():
+        with registry.temporarily(Colour("red", 2), Colour("blue")):
+            assert registry.get(Colour, "red").value == 2
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_inside()
 
     assert registry.all(Colour) == (Colour("red", 1),)
 
