@@ -152,7 +152,9 @@ def _variants(text: str) -> Iterator[str]:
     if '""' in text:
         yield text.replace('""', '"')
     if text.startswith("<?xml"):
-        yield from (html.unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES))
+        yield from (
+            html.unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES)
+        )
 
 
 def _excerpts(text: str) -> list[str]:

@@ -27,7 +27,7 @@ _TOKEN = re.compile(
       --[^\n]* | \#(?![>-])[^\n]* | /\*!\d* | /\*.*?(?:\*/|\Z) | \*/
     | [nx]?'(?:[^'\\]|\\.|'')*(?:'|\\?\Z) | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z) | `[^`]*(?:`|\Z)
     | \$(\w*)\$.*?(?:\$\1\$|\Z)
-    | 0x[0-9a-f]+(?!\w) | (?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?(?![\w])
+    | 0x[0-9a-f]+(?!\w) | \d+(?:\.\d*)?e[+-]?\d+ | (?:\d+\.\d*|\.\d+) | \d+(?!\w)
     | @@?[\w.$]+
     | (?:insert|replace|merge){_GAP}into\b | delete{_GAP}from\b | (?:order|group){_GAP}by\b
     | (?:drop|create|alter|truncate|rename){_GAP}(?:temp(?:orary)?{_GAP}|or{_GAP}replace{_GAP})?
@@ -91,6 +91,8 @@ _CATALOGUE = re.compile(
     r"processes)|sqlite_(?:master|schema)|msysobjects|rdb\$\w+|(?:all|user|dba)_(?:tables|users|tab_columns|objects)"
     r"|v\$\w+|dual)\Z"
 )
+_PROSE = re.compile(r"[.,:;!?)]?\s+[a-z]{2,}")
+_PROCEDURE = re.compile(r"\s\w*[sx]p_\w+\Z")
 _HEADS = {
     "insert": "Z",
     "replace": "Z",
@@ -129,8 +131,11 @@ _SHORT_COMMENT = re.compile(r"[-#\s/*+;]*\S{0,12}[\s-]*\Z")
 
 def _string(token: str) -> str:
     quote = token[-1] if len(token) > 1 else ""
-    closed = quote in "'\"`" and quote != "" and token.lstrip("nx")[0] == quote
-    return "s" if closed else "S"
+    body = token.lstrip("nx")
+    if quote and quote in "'\"`" and body[0] == quote:
+        return "s"
+    # A quote that opens before a space and a word is the end of a quotation, not the start of a literal.
+    return "p" if _PROSE.match(body, 1) else "S"
 
 
 def _comment(token: str) -> str:
@@ -168,7 +173,7 @@ def _letter(token: str) -> str:
             return _string(token)
         head = re.match(r"[a-z]+", token)
         if head and head[0] in _HEADS and _is_head(token, head[0]):
-            return _HEADS[head[0]]
+            return "X" if _PROCEDURE.search(token) else _HEADS[head[0]]
         return _word(token)
     if first in "'\"`":
         return _string(token)
@@ -211,8 +216,8 @@ def fold(text: str, at: int = 0, tokens: int = TOKENS) -> str:
 _ANYWHERE = re.compile(
     r"""
       U!?a?!?[EQ]!?a?(?:[1svSfXoTg]|n+[,Mo]|n?\Z|nC)     # a second SELECT
-    | [&H][1svX][=R][1svSfgXnQ] | [&H][1sv]l[1svSfX]     # AND 1=1
-    | [&H][fg][^;&wCn]{0,30}n?[^;&wCn]{0,8}[=Rlj][1svSfgXQ]
+    | [&H][1svX][=R][1svSfgXnQl] | [&H][1sv]l[1svSfX]     # AND 1=1
+    | [&H](?:f[^;&wCn]{0,30}n?[^;&wCn]{0,8}|g[1sv,]{0,9})[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
     | ;(?:D?Z|D[fXQ]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
     | W[1sSv] | Y[sS] | Y\Z
@@ -232,6 +237,7 @@ _BARE = re.compile(
     | \A[1sv](?:o[1sv])*[rHL][1fvX][^nw]*[c;U]
     | \A1(?:o1)*Z | \A1(?:o1)+U\Z
     | \A[1sv][;]?c?U[aEQ]
+    | \A[1sv]?[&|][1sv];?c\Z
     """,
     re.X,
 )
@@ -240,7 +246,7 @@ _BROKEN_OUT = re.compile(
     r"""
       \As[&|][1svX](?:\Z|[=Rlco&|;UHLrj,])
     | \As[&|][fQX] | \As&S\Z
-    | \As[&|]g?n?(?:[=R]|l[1sSv]|j|;?c|o[1sS])
+    | \As[&|](?:gn?|n)(?:[=R]|l[1sSvf]|j|;?c|o[1sS]) | \As[&|];?c
     | \As[|=Rl][^nwp]*S\Z
     | \Aso[^nwp]*[=&fgQvX][^nwp]*S\Z
     | \As;?c\Z
@@ -261,7 +267,7 @@ _CONTINUES = re.compile(
 _HINT = re.compile(
     r"union|select|sleep|benchmark|waitfor|outfile|dumpfile|analyse|/\*!|regexp|rlike|having|"
     r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
-    rf"|\b(?:and|or|xor|where)\b(?:[\s(!~+-]|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
+    rf"|\b(?:and|or|xor|where|when)\b(?:[\s(!~+-]|\#[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
     r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|shutdown)\b"
     r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
