@@ -25,6 +25,7 @@ ENDPOINTS = (
     ),
     Endpoint("GET /api/portfolios/<id>/insights/", _("what the analysis said about it")),
     Endpoint("POST /api/orders/", _("a new order")),
+    Endpoint("GET /api/instruments/", _("everything that is traded")),
     Endpoint("GET /api/market-data/<symbol>/", _("latest price, the day's range, the newest ticks")),
     Endpoint("GET /api/market-data/movers/", _("the ten that moved most in two days")),
     Endpoint("GET /api/news/<symbol>/", _("headlines about one instrument")),

@@ -25,12 +25,18 @@ perf.register(
     ),
     perf.EndpointClass(
         "portfolio",
-        match=("trading:portfolio", "trading:positions", "trading:orders", "trading:watch-list"),
-        rate="300/m",
+        match=("trading:portfolio", "trading:positions", "trading:watch-list"),
+        rate="600/m",
         cache="user",
         latency_objective_ms=200,
     ),
-    perf.EndpointClass("news", match="/api/news/", rate="300/m", cache="static", latency_objective_ms=200),
+    perf.EndpointClass(
+        "reference",
+        match=("/api/news/", "/api/instruments/"),
+        rate="300/m",
+        cache="static",
+        latency_objective_ms=200,
+    ),
 )
 
 # --- answers of whole requests ----------------------------------------------------------------------
@@ -44,12 +50,19 @@ perf.register(
         query_params=[],
         stale_while_revalidate=15 * SECOND,
     ),
-    perf.ResponseStrategy("static", ttl=HOUR, shared_with_users=True, depends_on=["trading.NewsItem"]),
+    perf.ResponseStrategy(
+        "static",
+        ttl=HOUR,
+        shared_with_users=True,
+        depends_on=["trading.NewsItem", "trading.Instrument"],
+        query_params=[],
+    ),
     perf.ResponseStrategy(
         "user",
         ttl=MINUTE,
         scope="user",
-        depends_on=["trading.Portfolio", "trading.Position", "trading.Order", "trading.WatchListItem"],
+        # Not on orders: somebody places one every second, and none of these answers shows it.
+        depends_on=["trading.Portfolio", "trading.Position", "trading.WatchListItem"],
     ),
     perf.ResponseStrategy("analysis", ttl=10 * MINUTE, scope="user", depends_on=["trading.AIInsight"]),
 )

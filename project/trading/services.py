@@ -58,6 +58,15 @@ def _compute_movers() -> list[Value]:
     return [{"symbol": row["instrument__symbol"], "low": row["low"], "high": row["high"]} for row in moves]
 
 
+def instruments() -> list[Value]:
+    """Every instrument, by its symbol."""
+    return get_or_compute("all", _compute_instruments, strategy="reference")
+
+
+def _compute_instruments() -> list[Value]:
+    return list(Instrument.objects.order_by("symbol").values("symbol", "name", "sector"))
+
+
 def most_watched_instruments(limit: int) -> Iterable[Instrument]:
     watched = Count("watched_by")
     return Instrument.objects.annotate(watchers=watched).order_by("-watchers", "pk")[:limit]

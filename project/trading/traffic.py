@@ -26,7 +26,8 @@ TIMEOUT_SECONDS = 60
 
 #: (weight, what is asked for); the weights of reads and writes add up to 100.
 MIX: tuple[tuple[int, str], ...] = (
-    (28, "market"),
+    (26, "market"),
+    (2, "instruments"),
     (6, "movers"),
     (18, "portfolio"),
     (8, "positions"),
@@ -85,7 +86,7 @@ def requests(seed: int, size: Size) -> Iterator[Request]:
     """The endless list of requests of that seed."""
     rng = random.Random(seed)
     users = _zipf(rng, min(ACTIVE_USERS, size.users), exponent=0.6)
-    symbols = _zipf(rng, size.instruments, exponent=1.1)
+    symbols = _zipf(rng, size.instruments, exponent=0.99)  # as YCSB's workloads have it
     kinds = [kind for weight, kind in MIX for _ in range(weight)]
     while True:
         yield _draw(rng, rng.choice(kinds), users(), f"S{symbols():04d}", size)
@@ -105,6 +106,7 @@ def _draw(rng: random.Random, kind: str, user: int, symbol: str, size: Size) -> 
         return Request(account, WRITE, "/api/orders/", json.dumps(order))
     paths = {
         "market": f"/api/market-data/{symbol}/",
+        "instruments": "/api/instruments/",
         "movers": "/api/market-data/movers/",
         "portfolio": f"/api/portfolios/{portfolio}/",
         "positions": f"/api/portfolios/{portfolio}/positions/",

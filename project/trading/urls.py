@@ -21,6 +21,7 @@ urlpatterns = [
     path("portfolios/<int:pk>/orders/", views.order_history, name="orders"),
     path("portfolios/<int:pk>/insights/", views.ai_insights, name="insights"),
     path("orders/", views.place_order, name="place-order"),
+    path("instruments/", views.instruments, name="instruments"),
     path("market-data/movers/", views.top_movers, name="movers"),
     path("market-data/<symbol:symbol>/", views.market_data, name="market-data"),
     path("news/<symbol:symbol>/", views.news, name="news"),

@@ -76,7 +76,6 @@ def portfolio_summary(request: HttpRequest, pk: int) -> JsonResponse:
             "name": portfolio.name,
             "cash": portfolio.cash,
             "total": portfolio.cash + valuation["value"],
-            "open_orders": portfolio.orders.filter(status=Order.Status.OPEN).count(),
             **valuation,
         }
     )
@@ -129,6 +128,11 @@ def place_order(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
 @require_GET
 def market_data(request: HttpRequest, symbol: str) -> JsonResponse:
     return JsonResponse(services.market(get_object_or_404(Instrument, symbol=symbol)))
+
+
+@require_GET
+def instruments(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"instruments": services.instruments()})
 
 
 @require_GET

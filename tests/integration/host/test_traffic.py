@@ -54,7 +54,7 @@ def get(path: str, user: int = 1) -> Request:
 
 
 def test_every_request_is_sent_once_by_its_user(site):
-    planned = [get(f"/{n}/", user=1 + n % 2) for n in range(200, 260)]
+    planned = [get(f"/{n}/", user=1 + n % 2) for n in range(210, 270)]
 
     outcome = send(planned, site.server_port, SESSIONS)
 
@@ -110,7 +110,7 @@ def test_writes_carry_their_body(site):
 
 
 def test_with_a_time_limit_the_plan_is_sent_up_to_a_point(site):
-    planned = [get(f"/{200 + n % 50}/") for n in range(100_000)]
+    planned = [get(f"/{210 + n % 50}/") for n in range(100_000)]
 
     outcome = send(planned, site.server_port, SESSIONS, seconds=0.2)
 

@@ -55,13 +55,10 @@ def test_a_summary_values_each_position_at_its_latest_price(client, portfolio):
     position = PositionFactory(portfolio=portfolio, quantity=3, average_cost=8)
     TickFactory(instrument=position.instrument, at=NOW - timedelta(hours=1), price=99)
     TickFactory(instrument=position.instrument, at=NOW, price=12)
-    OrderFactory(portfolio=portfolio, status="open")
-    OrderFactory(portfolio=portfolio, status="filled")
 
     found = client.get(f"/api/portfolios/{portfolio.pk}/").json()
 
     assert (float(found["value"]), float(found["profit"]), float(found["total"])) == (36, 12, 1036)
-    assert found["open_orders"] == 1
     assert [float(row["price"]) for row in found["positions"]] == [12]
 
 
@@ -228,6 +225,13 @@ def test_market_data_has_the_latest_price_and_the_days_range(client):
 @pytest.mark.parametrize("symbol", ["NONE", "lower", "S%00", "A" * 40])
 def test_there_is_no_market_for_what_is_no_instrument(client, symbol):
     assert client.get(f"/api/market-data/{symbol}/").status_code == 404
+
+
+def test_every_instrument_is_listed_by_symbol(client):
+    for symbol in ("B", "A"):
+        InstrumentFactory(symbol=symbol)
+
+    assert [row["symbol"] for row in client.get("/api/instruments/").json()["instruments"]] == ["A", "B"]
 
 
 def test_movers_are_those_that_moved_most(client):
