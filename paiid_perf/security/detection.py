@@ -163,7 +163,7 @@ def _excerpts(text: str) -> list[str]:
     places = sorted(place for anchor in _ANCHORS for place in _places(lowered, anchor))
     apart = [place for before, place in pairwise([0, *places]) if place - before > 8]
     windows = [lowered[place - lead : place + _WINDOW] for place in apart[:_WINDOWS] for lead in (8, 0)]
-    return [text[:_ENDS], text[-_ENDS:], *windows]
+    return list(dict.fromkeys([text[:_ENDS], text[-_ENDS:], *windows]))
 
 
 def _places(text: str, anchor: str) -> Iterator[int]:

@@ -92,6 +92,7 @@ _CATALOGUE = re.compile(
     r"|v\$\w+|dual)\Z"
 )
 _PROSE = re.compile(r"[.,:;!?)]?\s+[a-z]{2,}")
+_LEADING_WORD = re.compile(r"[a-z]+")
 _PROCEDURE = re.compile(r"\s\w*[sx]p_\w+\Z")
 _HEADS = {
     "insert": "Z",
@@ -171,7 +172,7 @@ def _letter(token: str) -> str:
     if first.isalpha() or first == "_":
         if token[-1] in "'" and first in "nx" and token[1:2] == "'":
             return _string(token)
-        head = re.match(r"[a-z]+", token)
+        head = _LEADING_WORD.match(token)
         if head and head[0] in _HEADS and _is_head(token, head[0]):
             return "X" if _PROCEDURE.search(token) else _HEADS[head[0]]
         return _word(token)
