@@ -48,6 +48,8 @@ AREA = "database"
 PER_STATEMENT = 8
 #: Candidates of one statement that are tried all at once.
 MOST_TOGETHER = 40
+#: Shares of the time limit by which the statements are parsed and their candidates found.
+PARSED, POOLED = 0.25, 0.5
 #: Statements whose replay a change is judged by, and neighbours watched for regressions.
 AFFECTED = 8
 WATCHED = 4
@@ -71,7 +73,7 @@ class _Terms:
     now: datetime
     budget_mb: float | None
     width: int
-    late: Callable[[], bool]
+    late: Callable[[float], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,11 @@ def advise(
     clock = time.monotonic
     began = clock()
     limit = time_limit if time_limit is not None else settings.PHASE_TIMEOUT.total_seconds() / 3
-    late = _deadline(clock, began + 0.95 * limit)
+    late = _deadline(clock, began, limit)
     declared = tuple(candidates) if candidates is not None else registry.all(IndexCandidate)
     terms = _Terms(settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late)
     with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
-        look = _look(session, declared, statements)
+        look = _look(session, declared, statements, late)
         if look is None:
             return Advice(notes=(_NO_STATISTICS,), seconds=clock() - began)
         with _costs(session, look) as source:
@@ -132,15 +134,19 @@ def _costs(session: Session, look: _Look) -> Iterator[Source]:
         yield source
 
 
-def _deadline(clock: Callable[[], float], at: float) -> Callable[[], bool]:
-    return lambda: clock() >= at
+def _deadline(clock: Callable[[], float], began: float, limit: float) -> Callable[[float], bool]:
+    """Says whether a share of the time limit is spent."""
+    return lambda share: clock() >= began + share * limit
 
 
 # --- look --------------------------------------------------------------------------------------------------
 
 
 def _look(
-    session: Session, declared: Sequence[IndexCandidate], statements: Iterable[Statement] | None
+    session: Session,
+    declared: Sequence[IndexCandidate],
+    statements: Iterable[Statement] | None,
+    late: Callable[[float], bool],
 ) -> _Look | None:
     samples = workload_facts.sampled()
     if statements is None:
@@ -151,25 +157,29 @@ def _look(
         return None
     texts = [s.text for s in workload.statements]
     catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
-    pairs, unread = _parsed(workload, catalog)
+    pairs, unread = _parsed(workload, catalog, late)
     return _Look(
         catalog, workload, pairs, unread, model_facts.declared(declared, catalog), model_facts.owners(catalog)
     )
 
 
-def _parsed(workload: Workload, catalog: Catalog) -> tuple[list[Pair], int]:
-    """The statements that read or write a table here, parsed; and how many could not be read."""
+def _parsed(workload: Workload, catalog: Catalog, late: Callable[[float], bool]) -> tuple[list[Pair], int]:
+    """The statements that read or write a table here, parsed, the heaviest first; and how many were not."""
     pairs: list[Pair] = []
     unread = 0
     for statement in workload.statements:
-        try:
-            query = parse(statement.text, catalog, stable_bindings(statement))
-        except Unparsable:
-            unread += 1
-            continue
-        if query.tables or query.write:
+        query = None if late(PARSED) else _query(statement, catalog)
+        unread += query is None
+        if query is not None and (query.tables or query.write):
             pairs.append((statement, query))
     return pairs, unread
+
+
+def _query(statement: Statement, catalog: Catalog) -> Query | None:
+    try:
+        return parse(statement.text, catalog, stable_bindings(statement))
+    except Unparsable:
+        return None
 
 
 # --- judge -------------------------------------------------------------------------------------------------
@@ -192,6 +202,7 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
         look.workload.whole_ms,
         pool.groups,
         terms.late,
+        REFUSALS,
     )
     chosen = select(problem)
     proposals = [_create(p, look, terms.alias, source.name) for p in chosen.picks]
@@ -225,7 +236,7 @@ class _Pool:
 
     @property
     def candidates(self) -> list[Candidate]:
-        return [self.found[s] for s in sorted(self.found, key=repr)]
+        return list(self.found.values())
 
     @property
     def refused(self) -> list[Refused]:
@@ -235,7 +246,7 @@ class _Pool:
         self.told.setdefault(what, Refused(what, why, source))
 
 
-def _pool(look: _Look, source: Source, width: int, late: Callable[[], bool]) -> _Pool:
+def _pool(look: _Look, source: Source, width: int, late: Callable[[float], bool]) -> _Pool:
     """Each statement's best few candidates, and the declared ones; those refused out of hand with why."""
     pool = _Pool()
     _add_declared(pool, look, width)
@@ -244,7 +255,7 @@ def _pool(look: _Look, source: Source, width: int, late: Callable[[], bool]) -> 
         if why and any(table.key in q.tables for _, q in look.pairs):
             pool.refuse(table.key, why)
     for statement, query in look.pairs:
-        if late():
+        if late(POOLED):
             pool.cut_short = True
             break
         _add_best(pool, statement, query, look.catalog, source, width)
@@ -352,7 +363,9 @@ def _notes(look: _Look) -> list[str]:
     if stale:
         notes.append(f"never analyzed, so guessed at: {', '.join(stale[:10])} (run ANALYZE)")
     if look.unread:
-        notes.append(f"{look.unread} statements could not be read as SQL and are not in this advice")
+        notes.append(
+            f"{look.unread} statements could not be read as SQL, or not in time, and are not in this advice"
+        )
     patterns = any(
         p.op in {"like", "ilike"}
         for _, q in look.pairs

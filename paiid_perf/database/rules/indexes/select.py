@@ -22,6 +22,8 @@ MAX_SHARE = 0.25
 MIN_WORKLOAD_SHARE = 0.001
 #: Milliseconds of a call that no index can save (protocol, parsing, planning).
 FLOOR_MS = 0.05
+#: Shares of the time limit by which each step ends, so that the next has something to work on.
+FIRST_LOOK, GREEDY, IMPROVEMENT, REASONS = 0.65, 0.80, 0.90, 0.95
 #: What a statement must gain before an index counts as serving it.
 MIN_EFFECT = 0.02
 
@@ -62,7 +64,10 @@ class Problem:
     """What the workload took in all, where the statements are only its newest part."""
     groups: Sequence[frozenset[IndexSpec]] = ()
     """Sets that help only together: no greedy step would take the first of them."""
-    out_of_time: Callable[[], bool] = lambda: False
+    out_of_time: Callable[[float], bool] = lambda share: False
+    """Whether that share of the time limit is spent."""
+    reasons: int = 100
+    """How many refusals are explained; each costs some what-ifs."""
     _weights: dict[str, float] = field(default_factory=dict)
     _by_table: dict[TableKey, list[Statement]] = field(default_factory=lambda: defaultdict(list))
 
@@ -160,7 +165,7 @@ class _Search:
         ]
         heap.sort(key=lambda h: (-h[0], h[1]))
         fresh: set[int] = {n for _, n, _ in heap}
-        while heap and not self._stop():
+        while heap and not self._stop(GREEDY):
             rate, n, item = heap.pop(0)
             if rate <= 0 or not self.fits(item.bytes):
                 continue
@@ -237,9 +242,10 @@ class _Search:
                 if item.spec != other.spec and item.spec in self.chosen and prefix_of(item.spec, other.spec):
                     del self.chosen[item.spec]
 
-    def _stop(self) -> bool:
-        self.late = self.late or self.problem.out_of_time()
-        return self.late
+    def _stop(self, share: float = IMPROVEMENT) -> bool:
+        stop = self.problem.out_of_time(share)
+        self.late = self.late or stop
+        return stop
 
 
 def _storage_charge(bytes_more: int, problem: Problem) -> float:
@@ -260,7 +266,9 @@ def select(problem: Problem) -> Selection:
     search.merge()
     picks = _confirmed(problem, search)
     chosen = frozenset(p.candidate.spec for p in picks)
-    refused = tuple((i, _why_not(i, problem, chosen)) for i in problem.items if i.spec not in chosen)
+    left = [i for i in problem.items if i.spec not in chosen]
+    left.sort(key=lambda i: (i.candidate.source != "declared", repr(i.spec)))
+    refused = tuple((i, _why_not(i, problem, chosen)) for i in left[: problem.reasons])
     return Selection(picks, refused, search.late)
 
 
@@ -301,6 +309,8 @@ def _account(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> Pick
 
 def _why_not(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> str:
     """The first reason that holds, with numbers."""
+    if problem.out_of_time(REASONS):
+        return "the time limit ended before it was weighed"
     reads = sum(problem.saved(s, frozenset({item.spec})) for s in problem.reading(item.spec.table))
     if reads <= 0:
         return "no statement of the workload gets cheaper with it"
