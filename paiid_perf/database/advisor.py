@@ -213,7 +213,7 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
         _summary(look, problem),
         source.name,
         (*look.workload.notes, *_notes(look)),
-        out_of_time=chosen.out_of_time or pool.cut_short,
+        out_of_time=chosen.out_of_time or pool.cut_short or terms.late(1.0),
     )
 
 
