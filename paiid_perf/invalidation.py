@@ -181,6 +181,8 @@ def touched(tags: Iterable[str]) -> bool:
     """
     if not _Bump.waiting:
         return False
+    if not _alive:
+        return False
     wanted = frozenset(tags)
     return bool(wanted) and any(
         not hook.tags.isdisjoint(wanted)
@@ -325,6 +327,10 @@ def _never(tags: Iterable[str]) -> tuple[int, ...]:
     return tuple(-time.time_ns() - next(_counter) for _ in tags)
 
 
+#: Hooks of transactions under way: Django lets go of them when a transaction ends, either way.
+_alive: weakref.WeakSet[_Bump] = weakref.WeakSet()
+
+
 class _Bump:
     """An on-commit hook that gathers the tags of one transaction, so that a thousand saves are one bump."""
 
@@ -333,6 +339,7 @@ class _Bump:
 
     def __init__(self, tags: Iterable[str]) -> None:
         self.tags = set(tags)
+        _alive.add(self)
         self.waiting.add(self)
 
     def __call__(self) -> None:

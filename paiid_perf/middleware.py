@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -20,10 +21,12 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from paiid_perf.api import client, headers, store
-from paiid_perf.api.passage import Passage
+from paiid_perf.api.passage import FLIGHT_AT_MOST, Passage, flights
 from paiid_perf.api.store import Keepsake, Lookup, Question, Reply
-from paiid_perf.conf import get_settings
+from paiid_perf.conf import Settings, get_settings
+from paiid_perf.registry import registry
 from paiid_perf.security import blocks, inspection
+from paiid_perf.security.types import InspectionPolicy
 from paiid_perf.telemetry import recorder
 from paiid_perf.telemetry import trace as tracing
 
@@ -33,7 +36,7 @@ logger = logging.getLogger("paiid_perf")
 # --- what the policy asks the shells for ---------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """Put the question to the store."""
 
@@ -47,23 +50,38 @@ class Ask:
         return await store.ask_async(self.question, self.request)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AskAgain:
-    """Wait a little, then look for the answer again."""
+    """Wait a little (or until this process has computed the answer), then look for it again."""
 
     seconds: float
     lookup: Lookup
 
     def perform(self) -> Reply:
-        time.sleep(self.seconds)
+        flight = flights.get(self.lookup.key)
+        if flight is None:
+            time.sleep(self.seconds)
+        else:
+            flight.wait(FLIGHT_AT_MOST)
         return store.ask_again(self.lookup)
 
     async def perform_async(self) -> Reply:
-        await asyncio.sleep(self.seconds)
+        flight = flights.get(self.lookup.key)
+        if flight is None:
+            await asyncio.sleep(self.seconds)
+        else:
+            await landed(flight)
         return await store.ask_again_async(self.lookup)
 
 
-@dataclass(frozen=True, slots=True)
+async def landed(flight: threading.Event) -> None:
+    """Wait for an event of another thread or task without holding the loop (looking at it costs nothing)."""
+    ends = perf_counter() + FLIGHT_AT_MOST
+    while not flight.is_set() and perf_counter() < ends:
+        await asyncio.sleep(0.005)
+
+
+@dataclass(slots=True)
 class Keep:
     """Leave an answer in the store."""
 
@@ -76,7 +94,7 @@ class Keep:
         await store.keep_async(self.keepsake)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MeetUser:
     """Make sure that asking who the user is takes no I/O from here on (where I/O may not just be done)."""
 
@@ -120,6 +138,7 @@ def policy(passage: Passage) -> Policy:
     response, keepsake = passage.keepsake(response)
     if keepsake is not None:
         yield Keep(keepsake)
+    passage.land()
     return passage.leave(response)
 
 
@@ -149,6 +168,8 @@ class PerfMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         self.is_async = iscoroutinefunction(get_response)
+        self._policies_of = -1
+        self._has_policies = False
         if self.is_async:
             markcoroutinefunction(self)
             # As a coroutine, or Django would hop to a thread and back for it.
@@ -156,7 +177,8 @@ class PerfMiddleware:
         tracing.install()
 
     def __call__(self, request: HttpRequest) -> Any:
-        if not get_settings().ENABLED:
+        settings = get_settings()
+        if not settings.ENABLED or (is_idle(settings) and not is_blocked(request, settings)):
             return self.get_response(request)
         return self._call_async(request) if self.is_async else self._call(request)
 
@@ -218,6 +240,8 @@ class PerfMiddleware:
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
         """Inspect the input, once it is known which view it is for (its exemptions count)."""
+        if not self._inspects():
+            return None
         try:
             verdict = inspection.inspect_request(request, view)
         except Exception:
@@ -225,10 +249,36 @@ class PerfMiddleware:
             return None
         return headers.refused(request, verdict.status) if verdict.status else None
 
+    def _inspects(self) -> bool:
+        if self._policies_of != registry.version:
+            self._has_policies = bool(registry.all(InspectionPolicy))
+            self._policies_of = registry.version
+        return self._has_policies or get_settings().INSPECTION != "off"
+
     async def _process_view_async(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any
     ) -> HttpResponseBase | None:
         return PerfMiddleware.process_view(self, request, view, args, kwargs)
+
+
+def is_idle(settings: Settings) -> bool:
+    """Whether everything is switched off, but for the block list and the inspection."""
+    return not (
+        settings.RECORD
+        or settings.RESPONSE_CACHE
+        or settings.RATE_LIMITS
+        or settings.COMPRESS_MIN_BYTES
+        or settings.PERFORMANCE_HEADERS != "off"
+    )
+
+
+def is_blocked(request: HttpRequest, settings: Settings) -> bool:
+    """Whether the client's address is blocked. An error in looking is no reason to block."""
+    try:
+        return blocks.is_blocked(client.client_address(request.META, settings.TRUSTED_PROXIES))
+    except Exception:
+        _go_on_without("looking at the block list")
+        return False
 
 
 class seen_by:  # noqa: N801 - reads as a phrase
@@ -245,6 +295,7 @@ class seen_by:  # noqa: N801 - reads as a phrase
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         tracing.current.reset(self._token)
         if kind is not None and self._passage is not None:
+            self._passage.land()
             self._passage.record(500, 0)
 
 

@@ -137,9 +137,13 @@ def set_encoded(response: HttpResponse, body: bytes, coding: str) -> None:
     response.content = body
     response.headers["Content-Encoding"] = coding
     response.headers["Content-Length"] = str(len(body))
-    etag = response.headers.get("ETag", "")
-    if etag.startswith('"'):
-        response.headers["ETag"] = f"W/{etag}"
+    if response.has_header("ETag"):
+        response.headers["ETag"] = weak(response.headers["ETag"])
+
+
+def weak(etag: str) -> str:
+    """The ETag for an encoded form of what it names."""
+    return f"W/{etag}" if etag.startswith('"') else etag
 
 
 def _must_not_transform(response: HttpResponse) -> bool:

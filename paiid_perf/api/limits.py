@@ -13,9 +13,8 @@ import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.http import HttpRequest
 from django.utils.module_loading import import_string
@@ -33,16 +32,14 @@ SLICES = 32
 _STRICT = re.compile(r"(\d+)/(\d*)([smhd])")
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(NamedTuple):
     """``limit`` requests in any ``seconds``."""
 
     limit: int
     seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """A rate with the key that this request counts under."""
 
     key: str
@@ -50,8 +47,7 @@ class Limit:
     group: str
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What the limiter says: whether it goes on, what is left, and in how many seconds a slot is free again."""
 
     allowed: bool

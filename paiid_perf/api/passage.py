@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import replace
 from random import random
 from time import perf_counter
 
@@ -25,11 +25,17 @@ from paiid_perf.conf import Settings
 from paiid_perf.telemetry import recorder
 from paiid_perf.telemetry.trace import Trace
 
+HITS = frozenset({"HIT", "STALE"})
 #: Share of requests in which repeating queries are looked for.
 WATCH_RATE = 0.1
 #: How long one request waits for another's answer, at the most, and how long between two looks at it (seconds).
 WAIT_AT_MOST = 3.0
+FLIGHT_AT_MOST = 1.0
 WAITS = (0.004, 0.008, 0.015, 0.03, 0.05)
+
+
+#: Answers that this process computes, by key: who waits in the same process waits for that, not for the next look.
+flights: dict[str, threading.Event] = {}
 
 
 class Passage:
@@ -42,6 +48,7 @@ class Passage:
         "cache",
         "detail",
         "endpoint",
+        "flight",
         "limit",
         "lookup",
         "reads",
@@ -67,6 +74,7 @@ class Passage:
         self.lookup: Lookup | None = None
         self.asker: Asker | None = None
         self.reads: watch.Reads | None = None
+        self.flight: threading.Event | None = None
         self.cache = ""
         self.detail = ""
 
@@ -115,7 +123,7 @@ class Passage:
 
     def hear(self, reply: Reply) -> None:
         """Take the store's reply; what it said of the limit stays."""
-        self.reply = reply if reply.allowance else replace(reply, allowance=self.reply.allowance)
+        self.reply = reply if reply.allowance else reply._replace(allowance=self.reply.allowance)
 
     @property
     def route(self) -> Route:
@@ -126,8 +134,22 @@ class Passage:
 
     def waits(self) -> list[float]:
         """How long to sleep between the looks at an answer that another request computes (seconds)."""
+        if self.lookup is not None and self.lookup.key in flights:
+            return [FLIGHT_AT_MOST] * int(WAIT_AT_MOST / FLIGHT_AT_MOST)
         rest = int((WAIT_AT_MOST - sum(WAITS)) / WAITS[-1])
         return [*WAITS, *([WAITS[-1]] * rest)]
+
+    def take_off(self) -> None:
+        """Tell this process' other requests that this one computes the answer."""
+        if self.lookup is not None and self.reply.found is Found.LEAD:
+            flights[self.lookup.key] = self.flight = threading.Event()
+
+    def land(self) -> None:
+        """Tell them that it has been computed."""
+        if self.flight is not None and self.lookup is not None:
+            flights.pop(self.lookup.key, None)
+            self.flight.set()
+            self.flight = None
 
     def refusal(self) -> HttpResponse | None:
         """429 if the limiter says so."""
@@ -150,6 +172,7 @@ class Passage:
 
     def prepare_view(self) -> None:
         """Watch what the view reads, where its answer may be kept."""
+        self.take_off()
         if self.reply.found is Found.PASS:
             self._tell("BYPASS", "fwd=bypass")
         elif self.lookup is not None and self.reply.found is not Found.NOTHING:
@@ -160,8 +183,12 @@ class Passage:
         self.cache, self.detail = state, detail
         strategy = self.endpoint.strategy
         if strategy is not None and self.settings.RECORD:
-            hit = state in ("HIT", "STALE")
-            recorder.count("cache.hits" if hit else "cache.misses", f"response:{strategy.name}")
+            recorder.count("cache.hits" if self.is_hit else "cache.misses", f"response:{strategy.name}")
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether the answer comes from the cache."""
+        return self.cache in HITS
 
     # --- leaving -------------------------------------------------------------------------------------
 
@@ -206,7 +233,6 @@ class Passage:
         return self._from_answer(response, answer), keepsake
 
     def _from_answer(self, response: HttpResponse, answer: responses.Answer) -> HttpResponseBase:
-        response.headers["ETag"] = answer.etag
         if answer.packed:
             responses.pack_in_place(response, answer, self.request)
         changed = get_conditional_response(self.request, answer.etag, None, response)
@@ -216,7 +242,8 @@ class Passage:
     def leave(self, response: HttpResponseBase) -> HttpResponseBase:
         """The response with everything that it should carry, recorded."""
         settings, timing = self.settings, self.timing
-        if settings.COMPRESS_MIN_BYTES and self.endpoint.compress and isinstance(response, HttpResponse):
+        compresses = settings.COMPRESS_MIN_BYTES and self.endpoint.compress and not self.is_hit
+        if compresses and isinstance(response, HttpResponse):
             compression.compress(
                 response, self.request.META.get("HTTP_ACCEPT_ENCODING", ""), settings.COMPRESS_MIN_BYTES
             )
@@ -250,7 +277,7 @@ class Passage:
                 recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
 
     def _record_cache(self, endpoint: str, ms: float) -> None:
-        if self.cache in ("HIT", "STALE"):
+        if self.is_hit:
             recorder.gauge("api.hit_ms", endpoint, ms)
         else:
             recorder.gauge("api.view_ms", endpoint, self.timing.view)

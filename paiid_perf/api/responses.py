@@ -259,7 +259,7 @@ class Answer:
     route: str
     made_at: float
     ttl: float
-    headers: list[tuple[str, str]]
+    headers: dict[str, str]
     etag: str
     size: int
     packed: bool
@@ -269,10 +269,13 @@ class Answer:
 def take(response: HttpResponse, route: str, ttl: float, compress: bool) -> tuple[Answer, bytes]:
     """The answer to keep of a response, and its stored form."""
     body = response.content
-    headers = [(name, value) for name, value in response.items() if name.lower() not in _NOT_KEPT]
     etag = response.headers.get("ETag") or _etag(body)
     deflated = compression.deflate(body) if compress and _is_worth_packing(response, body) else b""
     packed = 0 < len(deflated) < len(body)
+    response.headers["ETag"] = etag
+    if packed:
+        patch_vary_headers(response, ("Accept-Encoding",))
+    headers = {name: value for name, value in response.items() if name.lower() not in _NOT_KEPT}
     answer = Answer(route, time.time(), ttl, headers, etag, len(body), packed, deflated if packed else body)
     return answer, _pack(answer)
 
@@ -305,33 +308,30 @@ def read(blob: bytes) -> Answer | None:
 
 def give(answer: Answer, request: HttpRequest, age: float) -> HttpResponse:
     """The response to a request from a kept answer: 304 if the client has it, packed if the client takes that."""
+    headers = {**answer.headers, "Age": str(int(age))}
     if is_unchanged(request.META.get("HTTP_IF_NONE_MATCH", ""), answer.etag):
-        return _with_headers(HttpResponseNotModified(), answer, age)
-    response = _with_headers(HttpResponse(b""), answer, age)
+        return HttpResponseNotModified(headers=headers)
     if not answer.packed:
-        response.content = answer.body
-    elif compression.negotiate(request.META.get("HTTP_ACCEPT_ENCODING", ""), ("gzip",)):
-        compression.set_encoded(response, compression.gzip_of(answer.body), "gzip")
-    else:
-        response.content = compression.inflate(answer.body)
-    return response
+        return HttpResponse(answer.body, headers=headers)
+    if not _takes_gzip(request):
+        return HttpResponse(compression.inflate(answer.body), headers=headers)
+    body = compression.gzip_of(answer.body)
+    headers |= {
+        "Content-Encoding": "gzip",
+        "Content-Length": str(len(body)),
+        "ETag": compression.weak(answer.etag),
+    }
+    return HttpResponse(body, headers=headers)
+
+
+def _takes_gzip(request: HttpRequest) -> bool:
+    return bool(compression.negotiate(request.META.get("HTTP_ACCEPT_ENCODING", ""), ("gzip",)))
 
 
 def pack_in_place(response: HttpResponse, answer: Answer, request: HttpRequest) -> None:
     """Send what has been packed for keeping, instead of packing it again."""
-    patch_vary_headers(response, ("Accept-Encoding",))
-    if compression.negotiate(request.META.get("HTTP_ACCEPT_ENCODING", ""), ("gzip",)):
+    if _takes_gzip(request):
         compression.set_encoded(response, compression.gzip_of(answer.body), "gzip")
-
-
-def _with_headers(response: HttpResponse, answer: Answer, age: float) -> HttpResponse:
-    for name, value in answer.headers:
-        response.headers[name] = value
-    response.headers["ETag"] = answer.etag
-    response.headers["Age"] = str(int(age))
-    if answer.packed:
-        patch_vary_headers(response, ("Accept-Encoding",))
-    return response
 
 
 def is_unchanged(if_none_match: str, etag: str) -> bool:

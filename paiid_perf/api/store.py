@@ -14,9 +14,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.core.cache import caches
@@ -57,24 +56,21 @@ class Found(IntEnum):
     """An answer that may not be kept: compute it, and keep nobody waiting."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup:
+class Lookup(NamedTuple):
     """The answer looked for: its key, and the tags that it depends on by declaration."""
 
     key: str
     tags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """What a request asks before its view."""
 
     limit: Limit | None
     lookup: Lookup | None
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """The store's reply. ``born`` is the sequence of invalidations before anything is computed."""
 
     allowance: Allowance | None = None
@@ -84,8 +80,7 @@ class Reply:
     lease: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Keepsake:
+class Keepsake(NamedTuple):
     """An answer to leave in the store, or (``blob`` empty) the word that there is none to keep."""
 
     lookup: Lookup

@@ -24,7 +24,12 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "paiid_perf.middleware.PerfMiddleware",
 ]
-PERF = {"PERFORMANCE_HEADERS": "all", "INSPECTION": "off", "FLUSH_INTERVAL": timedelta(0)}
+PERF = {
+    "PERFORMANCE_HEADERS": "all",
+    "INSPECTION": "off",
+    "REDIS_TIMEOUT": 2.0,
+    "FLUSH_INTERVAL": timedelta(0),
+}
 DECLARED = (
     EndpointClass("public", match="/public/", cache="public"),
     EndpointClass("user", match="/user/", cache="user"),

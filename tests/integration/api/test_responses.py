@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import threading
@@ -9,9 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
-from django.test import Client
+from django.test import AsyncClient, Client
 
 from paiid_perf import invalidation
 from paiid_perf.registry import registry
@@ -212,3 +214,15 @@ def test_after_a_commit_nobody_reads_the_old(browser: Browser) -> None:
         pool.submit(write).result(60)
         assert sum(reader.result(60) for reader in readers) > 0
     assert stale == []
+
+
+def test_who_waits_in_the_loop_gets_the_one_answer(redis_cache: Any, site: None) -> None:
+    """Fifty tasks of one event loop, one call of the view."""
+
+    async def ask_at_once() -> list[Any]:
+        client = AsyncClient()
+        return await asyncio.gather(*(client.get("/public/slow_async/") for _ in range(50)))
+
+    answers = async_to_sync(ask_at_once)()
+    assert len(views.calls) == 1
+    assert {answer.content for answer in answers} == {answers[0].content}

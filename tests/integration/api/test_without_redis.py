@@ -14,11 +14,12 @@ import pytest
 from paiid_perf import invalidation
 from paiid_perf.stores import redis_gate
 from tests.integration.api import views
-from tests.integration.api.conftest import Browser
+from tests.integration.api.conftest import PERF, Browser
 
 
 def point_at(settings: Any, url: str) -> None:
     settings.CACHES = {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}}
+    settings.PAIID_PERF = PERF | {"REDIS_TIMEOUT": 0.05}
     redis_gate.forget()
 
 

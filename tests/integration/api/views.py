@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from typing import Any
@@ -170,6 +171,12 @@ def slow(request: HttpRequest) -> HttpResponse:
 
 async def anumber(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"call {_called(request)}")
+
+
+async def slow_async(request: HttpRequest) -> HttpResponse:
+    number = _called(request)
+    await asyncio.sleep(0.05)
+    return HttpResponse(f"call {number}")
 
 
 VIEWS: dict[str, Any] = {
