@@ -130,6 +130,12 @@ class Settings:
     """How long metric rows of each resolution are kept."""
     NOTIFIERS: tuple[str, ...] = ()
     """Dotted paths of callables that are handed each alert that opens or resolves."""
+    WEBHOOK_URL: str = ""
+    """Where the notifiers ``webhook`` and ``slack`` of ``paiid_perf.monitoring.notifiers`` post."""
+    WEBHOOK_SECRET: str = ""
+    """Signs what ``webhook`` posts (HMAC-SHA256, header ``X-Perf-Signature``); "": not signed."""
+    AVAILABILITY_OBJECTIVE: float = 0.999
+    """Share of requests that must not fail; the alert ``api_burn_rate`` watches its error budget."""
 
     # --- security ----------------------------------------------------------------------------------
     INSPECTION: Literal["off", "report", "block"] = "report"

@@ -52,13 +52,24 @@ def run(run_id: int) -> None:
 @shared_task(name="paiid_perf.apply")
 def apply(recommendation_id: int, user_id: int | None = None) -> None:
     """Apply one change at a person's word."""
+    _on_row("apply", recommendation_id, user_id)
+
+
+@shared_task(name="paiid_perf.revert")
+def revert(recommendation_id: int, user_id: int | None = None) -> None:
+    """Take one change back at a person's word."""
+    _on_row("revert", recommendation_id, user_id)
+
+
+def _on_row(move: str, recommendation_id: int, user_id: int | None) -> None:
     from django.contrib.auth import get_user_model
 
     from paiid_perf.models import Recommendation
     from paiid_perf.optimization import ledger
 
     user = None if user_id is None else get_user_model().objects.filter(pk=user_id).first()
-    ledger.apply(Recommendation.objects.get(pk=recommendation_id), user)
+    moves = {"apply": ledger.apply, "revert": ledger.revert}
+    moves[move](Recommendation.objects.get(pk=recommendation_id), user)
 
 
 @shared_task(name="paiid_perf.run_full")
@@ -121,6 +132,24 @@ def refresh() -> None:
     from paiid_perf.optimization import upkeep
 
     upkeep.refresh()
+
+
+@shared_task(
+    name="paiid_perf.notify",
+    autoretry_for=(Exception,),
+    retry_backoff=60,
+    retry_backoff_max=3600,
+    max_retries=6,
+)
+def notify(path: str, alert_id: int) -> None:
+    """Try again to tell a notifier of an alert, as the alert is by now."""
+    from paiid_perf.conf import get_settings
+    from paiid_perf.models import Alert
+    from paiid_perf.monitoring import notifiers
+
+    alert = Alert.objects.select_related("rule").filter(pk=alert_id).first()
+    if alert is not None and path in get_settings().NOTIFIERS:
+        notifiers.tell(path, alert)
 
 
 @shared_task(name="paiid_perf.settle")

@@ -9,12 +9,10 @@ from django.utils.translation import gettext_lazy as _
 
 from paiid_perf.contracts import ADVICE, Check, Phase, PhaseContext, PhaseResult, Proposal
 from paiid_perf.models import Alert
-from paiid_perf.monitoring import actions, queries
+from paiid_perf.monitoring import actions, outlook, queries
 
 AREA = "monitoring"
 LOOK_BACK = timedelta(minutes=15)
-#: Beat is silent, and the metrics are old, when nothing was collected for this long.
-FRESH = timedelta(minutes=5)
 
 
 def run(ctx: PhaseContext) -> PhaseResult:
@@ -26,7 +24,8 @@ def run(ctx: PhaseContext) -> PhaseResult:
     ctx.progress(0.7, "judging alerts")
     evaluation = actions.evaluate(ctx.now, ctx.settings)
     open_alerts = list(Alert.objects.exclude(status=Alert.Status.RESOLVED).select_related("rule"))
-    ctx.propose(_advice(alert) for alert in open_alerts)
+    outlooks = outlook.outlooks(ctx.now)
+    ctx.propose([*map(_advice, open_alerts), *outlook.advice(outlooks)])
     return PhaseResult(
         "succeeded",
         f"{stored} metric rows stored, {rolled} rolled up, {len(open_alerts)} alert(s) open",
@@ -36,7 +35,8 @@ def run(ctx: PhaseContext) -> PhaseResult:
             "rolled_up": rolled,
             "opened": [str(alert) for alert in evaluation.opened],
             "resolved": [str(alert) for alert in evaluation.resolved],
-            "without_data": list(evaluation.without_data),
+            "without_data": evaluation.without_data,
+            "outlook": [found.to_json() for found in outlooks],
         },
     )
 
@@ -76,7 +76,7 @@ def _checks(now: datetime) -> Iterator[Check]:
 
 
 def _age(now: datetime) -> float | None:
-    """Seconds since the last scheduled collection but this phase's own; None if there never was one."""
+    """Seconds since beat last started a collection; None if it never did."""
     newest = queries.newest(actions.HEARTBEAT)
     return None if newest is None else max(0.0, (now - newest).total_seconds())
 
@@ -136,6 +136,11 @@ ADVICE_OF = {
         "Most look-ups miss: lengthen the TTLs that invalidation makes safe, and warm what is asked for."
     ),
     "disk_percent": _("Set retention rules for the tables that only grow, or add disk."),
+    "db_connections_percent": _("Connections run out: a pool in each process, or one between, needs fewer."),
+    "celery_queue_depth": _("Tasks come faster than the workers do them: add workers, or do less by task."),
+    "api_burn_rate": _(
+        "At this rate of errors the availability objective is missed: look at the answers from 500 on."
+    ),
 }
 
 PHASE = Phase(AREA, str(_("Monitoring")), 40, run)

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from django.db.models import Q, Sum
+
 from paiid_perf.models import Metric
-from paiid_perf.monitoring.types import Point, Sample
+from paiid_perf.monitoring.types import Point, Requests, Sample
 from paiid_perf.telemetry.histogram import merge, percentile
 
 #: window up to → resolution (s): no window shows more than about 750 points of a series.
@@ -101,6 +103,26 @@ def error_rates(start: datetime, end: datetime) -> list[Sample]:
     ordered = rows.order_by("at").values_list("at", "subject", "count")
     minutes = ((at, list(group)) for at, group in groupby(ordered, lambda row: row[0]))
     return [Sample(at, rate) for at, group in minutes if (rate := _error_rate(group)) is not None]
+
+
+def requests(start: datetime, end: datetime) -> Requests:
+    """How many requests the window had, and how many of them failed (answers from 500 on)."""
+    rows = Metric.objects.filter(
+        name="api.latency_ms", resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
+    )
+    found = rows.aggregate(total=Sum("count"), failed=Sum("count", filter=Q(subject__endswith=" 5xx")))
+    return Requests(found["total"] or 0, found["failed"] or 0)
+
+
+def gauges_by_subject(name: str, start: datetime, end: datetime) -> dict[str, list[Sample]]:
+    """A gauge's mean at each point of the window, subject by subject, in one query."""
+    rows = Metric.objects.filter(
+        name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end, count__gt=0
+    )
+    found: dict[str, list[Sample]] = {}
+    for subject, at, count, total in rows.order_by("at").values_list("subject", "at", "count", "total"):
+        found.setdefault(subject, []).append(Sample(at, total / count))
+    return found
 
 
 def hit_ratios(start: datetime, end: datetime) -> list[Sample]:

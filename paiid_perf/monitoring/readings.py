@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 
-from paiid_perf.models import Metric
+from paiid_perf.conf import get_settings
 from paiid_perf.monitoring import queries
-from paiid_perf.monitoring.types import Sample
+from paiid_perf.monitoring.rules.burn import burn
+from paiid_perf.monitoring.types import Requests, Sample
 
-Samples = dict[str, list[Sample]]
+Samples = Mapping[str, list[Sample]]
 Reading = Callable[[datetime, datetime], Samples]
 
 
 def _gauge(name: str) -> Reading:
-    def read(start: datetime, end: datetime) -> Samples:
-        rows = Metric.objects.filter(
-            name=name, resolution=Metric.Resolution.MINUTE, at__gte=start, at__lt=end
-        )
-        subjects = rows.order_by("subject").values_list("subject", flat=True).distinct()
-        return {subject: queries.gauges(name, start, end, subject) for subject in subjects}
-
-    return read
+    return partial(queries.gauges_by_subject, name)
 
 
 def _all_endpoints_p95(start: datetime, end: datetime) -> Samples:
@@ -36,13 +31,24 @@ def _hit_ratio(start: datetime, end: datetime) -> Samples:
     return {"": queries.hit_ratios(start, end)}
 
 
+def _burn_rate(start: datetime, end: datetime) -> Samples:
+    def requests(span: timedelta) -> Requests:
+        return queries.requests(end - span, end)
+
+    value = burn(requests, get_settings().AVAILABILITY_OBJECTIVE)
+    return {} if value is None else {"": [Sample(end, value)]}
+
+
 READINGS: Mapping[str, Reading] = {
     "api_p95_ms": _all_endpoints_p95,
     "api_error_rate": _error_rate,
+    "api_burn_rate": _burn_rate,
     "cache_hit_ratio": _hit_ratio,
     "cpu_percent": _gauge("system.cpu_percent"),
     "memory_percent": _gauge("system.memory_percent"),
     "disk_percent": _gauge("system.disk_percent"),
+    "db_connections_percent": _gauge("db.connections_percent"),
+    "celery_queue_depth": _gauge("celery.queue_depth"),
 }
 
 

@@ -1,8 +1,8 @@
-"""The system's gauges, read each minute."""
+"""The gauges of the system and the queue, read each minute."""
 
 from __future__ import annotations
 
-from paiid_perf.monitoring.facts import system
+from paiid_perf.monitoring.facts import celery, system
 from paiid_perf.monitoring.types import Recorder
 
 RECORDERS = (
@@ -13,4 +13,6 @@ RECORDERS = (
     Recorder("system.disk_bytes", system.disk_bytes, "bytes/s"),
     Recorder("system.net_bytes", system.network_bytes, "bytes/s"),
     Recorder("system.load1", system.load1),
+    Recorder("system.open_files_percent", system.open_files_percent, "%"),
+    Recorder("celery.queue_depth", celery.queue_depth),
 )

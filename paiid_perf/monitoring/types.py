@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 Severity = Literal["info", "warning", "critical"]
+Kind = Literal["gauge", "counter", "histogram"]
 Comparison = Literal["above", "below"]
 
 
@@ -31,11 +32,15 @@ class AlertThreshold:
 
 @dataclass(frozen=True, slots=True)
 class Recorder:
-    """A fact that is read each minute: ``read()`` yields (subject, value) pairs of a gauge."""
+    """A fact that is read each minute: ``read()`` yields (subject, value) pairs.
+
+    Of a gauge, the value now; of a counter, what came since the last reading; of a histogram, each observation.
+    """
 
     name: str
     read: Callable[[], Iterable[tuple[str, float]]]
     unit: str = ""
+    kind: Kind = "gauge"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +78,40 @@ class Rule:
 
 
 Decision = Literal["open", "keep", "resolve", "none", "no data"]
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests of a window, and how many of them were answered from 500 on."""
+
+    total: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """What a forecast expects at one step: 90 % of the back-test's errors lie within low to high."""
+
+    low: float
+    middle: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Steps ahead of a series, by the method that forecast its own past best."""
+
+    method: str
+    error: float
+    """Mean absolute error of the back-test, in the series' unit."""
+    naive_error: float
+    """The same of the seasonal-naive forecast, which is the yardstick."""
+    ahead: tuple[Band, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """When a forecast reaches a limit, in steps; ``latest`` None: perhaps never within the horizon."""
+
+    earliest: int
+    latest: int | None

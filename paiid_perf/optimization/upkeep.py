@@ -14,6 +14,7 @@ from paiid_perf.security import actions as security
 def collect() -> None:
     """Read the gauges, store what was recorded, write security events, judge the alerts."""
     now = timezone.now()
+    monitoring.beat()
     monitoring.collect(now)
     security.flush_events()
     monitoring.evaluate(now, get_settings())

@@ -26,10 +26,35 @@ class Limits:
 
 
 def read_limits(root: Path = CGROUP_ROOT, own: Path | None = None) -> Limits:
-    """The limits of this process' cgroup (v2). No limit where the files are not there."""
-    directory = own or _own_cgroup(root)
-    memory, used = _number(directory / "memory.max"), _number(directory / "memory.current")
-    return Limits(_cpu_quota(directory / "cpu.max"), memory, used if memory else None)
+    """The limits of this process' cgroup (v2): each the tightest of it and its parents.
+
+    No limit where the files are not there.
+    """
+    groups = _lineage(own or _own_cgroup(root), root)
+    quotas = [quota for group in groups if (quota := _cpu_quota(group / "cpu.max")) is not None]
+    limited = [(limit, group) for group in groups if (limit := _number(group / "memory.max")) is not None]
+    if not limited:
+        return Limits(min(quotas, default=None), None, None)
+    limit, group = min(limited, key=lambda pair: pair[0])
+    return Limits(min(quotas, default=None), limit, _working_set(group))
+
+
+def _lineage(own: Path, root: Path) -> list[Path]:
+    return [own, *(parent for parent in own.parents if parent.is_relative_to(root))]
+
+
+def _working_set(group: Path) -> int | None:
+    """What the kernel cannot take back at once: page cache not used lately counts as free, as kubelet has it."""
+    used = _number(group / "memory.current")
+    return None if used is None else max(0, used - _stat(group / "memory.stat").get("inactive_file", 0))
+
+
+def _stat(path: Path) -> dict[str, int]:
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: int(value) for name, _, value in (line.partition(" ") for line in lines)}
 
 
 def _own_cgroup(root: Path) -> Path:
@@ -82,12 +107,8 @@ class Cpu:
 
 
 def _cgroup_cpu_seconds() -> float | None:
-    try:
-        lines = (_own_cgroup(CGROUP_ROOT) / "cpu.stat").read_text().splitlines()
-    except OSError:
-        return None
-    usage = dict(line.split() for line in lines).get("usage_usec")
-    return int(usage) / 1e6 if usage else None
+    usage = _stat(_own_cgroup(CGROUP_ROOT) / "cpu.stat").get("usage_usec")
+    return None if usage is None else usage / 1e6
 
 
 _cpu = Cpu()
@@ -122,6 +143,16 @@ def swap_percent() -> Iterable[tuple[str, float]]:
 def load1() -> Iterable[tuple[str, float]]:
     """The load average of one minute, per CPU."""
     return [(socket.gethostname(), os.getloadavg()[0] / (psutil.cpu_count() or 1))]
+
+
+def open_files_percent() -> Iterable[tuple[str, float]]:
+    """Per cent of the files that this process may have open; nothing where the system has no such limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return []
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return [] if soft <= 0 else [(socket.gethostname(), 100 * psutil.Process().num_fds() / soft)]
 
 
 class Rate:

@@ -1,0 +1,182 @@
+"""The metrics as Prometheus reads them (text exposition format 0.0.4), from the merged store.
+
+So one scrape of one worker tells of all workers and hosts. Counters begin again at midnight UTC: Prometheus takes
+a smaller value for a restart and loses nothing but what came between its last scrape and midnight.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+
+from django.db.models import Count, Max, Q, Sum
+
+from paiid_perf.models import Alert, Metric, Score
+from paiid_perf.monitoring import queries
+from paiid_perf.monitoring.types import Recorder
+from paiid_perf.registry import registry
+from paiid_perf.telemetry.histogram import percentile
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+#: Gauges older than this are not told: their host is gone.
+STALE = timedelta(minutes=5)
+#: Quantiles are of the requests of this long, as a Prometheus summary's are.
+QUANTILES_OVER = timedelta(minutes=5)
+QUANTILES = (0.5, 0.95, 0.99)
+#: Minutes are summed up from this long before the newest hour, so that an hour that is rolled up again while a
+#: late row arrives never makes a counter fall.
+OVERLAP = timedelta(hours=1)
+#: Gauges that are noted in the request path, beside those of the Recorder declarations.
+NOTED = frozenset({"cache.stored_bytes", "api.repeats", "api.hit_ms", "api.view_ms"})
+#: Recorded for the advisor; as labels they would be one series for each statement.
+PRIVATE = frozenset({"api.repeats"})
+
+Labels = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A series since midnight."""
+
+    name: str
+    subject: str
+    count: int
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric of the exposition: its name, type, help and lines."""
+
+    name: str
+    kind: str
+    help: str
+    lines: tuple[str, ...]
+
+    def __str__(self) -> str:
+        head = (f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.kind}")
+        return "\n".join((*head, *self.lines))
+
+
+def prometheus(now: datetime) -> str:
+    """Every metric in Prometheus' text format; serve it as CONTENT_TYPE."""
+    kinds = {recorder.name: recorder.kind for recorder in registry.all(Recorder)}
+    gauges = {name for name, kind in kinds.items() if kind == "gauge"} | NOTED
+    families = [*_gauges(gauges - PRIVATE, now), *_totals(gauges, now), *_score(), *_alerts()]
+    return "\n".join(str(family) for family in families) + "\n"
+
+
+# --- the families --------------------------------------------------------------------------------------
+
+
+def _gauges(names: Iterable[str], now: datetime) -> Iterator[Family]:
+    rows = Metric.objects.filter(
+        resolution=Metric.Resolution.MINUTE, name__in=names, at__gte=now - STALE, at__lte=now, count__gt=0
+    )
+    ordered = rows.order_by("name", "subject", "at").values_list("name", "subject", "count", "total")
+    newest = {(name, subject): total / count for name, subject, count, total in ordered}
+    for name, group in groupby(newest.items(), lambda item: item[0][0]):
+        lines = tuple(_line(metric_name(name), labels(name, key[1]), value) for key, value in group)
+        yield Family(metric_name(name), "gauge", f"{name}, mean of the newest minute", lines)
+
+
+def _totals(gauges: set[str], now: datetime) -> Iterator[Family]:
+    for name, group in groupby(totals(now), lambda row: row.name):
+        if name in gauges:
+            continue
+        rows = list(group)
+        quantiles = _quantiles(name, now)
+        yield _summary(name, rows, quantiles) if quantiles is not None else _counter(name, rows)
+
+
+def _counter(name: str, rows: Iterable[Total]) -> Family:
+    full = metric_name(name) + "_total"
+    lines = tuple(_line(full, labels(name, row.subject), row.total) for row in rows)
+    return Family(full, "counter", f"{name} since midnight UTC", lines)
+
+
+def _summary(name: str, rows: Iterable[Total], quantiles: Mapping[str, Mapping[float, float]]) -> Family:
+    full = metric_name(name)
+    lines: list[str] = []
+    for row in rows:
+        own = labels(name, row.subject)
+        found = quantiles.get(row.subject, {})
+        lines += [_line(full, (*own, ("quantile", str(q))), value) for q, value in found.items()]
+        lines += [_line(f"{full}_sum", own, row.total), _line(f"{full}_count", own, row.count)]
+    return Family(full, "summary", f"{name} since midnight UTC; quantiles of five minutes", tuple(lines))
+
+
+def _quantiles(name: str, now: datetime) -> dict[str, dict[float, float]] | None:
+    """Subject → quantile → value; None where the series is a counter."""
+    newest = Metric.objects.filter(name=name, resolution=Metric.Resolution.MINUTE).order_by("-at").first()
+    if newest is None or not newest.buckets:
+        return None
+    found = queries.by_subject(name, now - QUANTILES_OVER, now)
+    return {
+        subject: {q: value for q in QUANTILES if (value := percentile(point.buckets, q)) is not None}
+        for subject, point in found.items()
+    }
+
+
+def totals(now: datetime) -> list[Total]:
+    """Every series' count and sum since midnight UTC: whole hours where they are rolled up, minutes after."""
+    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    hours = Metric.objects.filter(resolution=Metric.Resolution.HOUR, at__gte=midnight, at__lte=now)
+    newest = hours.aggregate(at=Max("at"))["at"]
+    seam = max(midnight, newest - OVERLAP) if newest else midnight
+    chosen = Q(resolution=Metric.Resolution.HOUR, at__gte=midnight, at__lt=seam) | Q(
+        resolution=Metric.Resolution.MINUTE, at__gte=seam, at__lte=now
+    )
+    rows = Metric.objects.filter(chosen).values_list("name", "subject").order_by("name", "subject")
+    return [Total(*row) for row in rows.annotate(Sum("count"), Sum("total"))]
+
+
+def _score() -> Iterator[Family]:
+    newest = Score.objects.first()
+    if newest is None:
+        return
+    areas = {area: found.get("score") for area, found in newest.areas.items()} | {"overall": newest.overall}
+    lines = [
+        _line("perf_score", (("area", area),), value) for area, value in areas.items() if value is not None
+    ]
+    yield Family("perf_score", "gauge", "The newest score, 0 to 100", tuple(lines))
+
+
+def _alerts() -> Iterator[Family]:
+    rows = Alert.objects.exclude(status=Alert.Status.RESOLVED).order_by("severity").values_list("severity")
+    counts = dict.fromkeys(("info", "warning", "critical"), 0) | dict(rows.annotate(Count("pk")))
+    lines = [
+        _line("perf_alerts_open", (("severity", severity),), count) for severity, count in counts.items()
+    ]
+    yield Family("perf_alerts_open", "gauge", "Alerts that are open", tuple(lines))
+
+
+# --- the format ------------------------------------------------------------------------------------------
+
+
+def metric_name(name: str) -> str:
+    """``api.latency_ms`` → ``perf_api_latency_ms``."""
+    return "perf_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
+
+
+def labels(name: str, subject: str) -> Labels:
+    """The labels of a subject: an endpoint's method, route and status class, or the subject as it is."""
+    if not name.startswith("api.") or " " not in subject:
+        return (("subject", subject),) if subject else ()
+    method, _, rest = subject.partition(" ")
+    route, _, status = rest.rpartition(" ")
+    if re.fullmatch(r"\dxx", status):
+        return ("method", method), ("route", route), ("status", status)
+    return ("method", method), ("route", rest)
+
+
+def _line(name: str, own: Labels, value: float) -> str:
+    told = ",".join(f'{label}="{_escaped(text)}"' for label, text in own)
+    return f"{name}{{{told}}} {value!r}" if told else f"{name} {value!r}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
