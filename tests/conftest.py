@@ -90,3 +90,17 @@ def _close_the_gate() -> Iterator[None]:
     redis_gate.forget()
     yield
     redis_gate.forget()
+
+
+@pytest.fixture(autouse=True)
+def _no_background_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No thread hands anything over behind a test's back, and no test inherits another's metrics or events."""
+    from paiid_perf.security import background
+    from paiid_perf.security.events import buffer
+    from paiid_perf.telemetry import recorder
+
+    monkeypatch.setattr(type(recorder), "_ensure_thread", lambda self: None)
+    monkeypatch.setattr(background, "_start", lambda: None)
+    yield
+    recorder._start_over()
+    buffer.take()
