@@ -48,6 +48,8 @@ AREA = "database"
 PER_STATEMENT = 8
 #: Candidates of one statement that are tried all at once.
 MOST_TOGETHER = 40
+#: Milliseconds a call from which an existing index is worth a copy that covers the statement.
+COVER_MS = 1.0
 #: Shares of the time limit by which the statements are parsed and their candidates found.
 PARSED, POOLED = 0.25, 0.5
 #: Statements whose replay a change is judged by, and neighbours watched for regressions.
@@ -278,7 +280,7 @@ def _add_best(
     before = source.cost(statement.queryid, frozenset())
     costs: dict[IndexSpec, float] = {}
     for spec in dict.fromkeys(candidate_rules.candidates(query, catalog, width)):
-        why = _out_of_hand(spec, catalog, width)
+        why = _out_of_hand(spec, catalog, width) or _only_covers(spec, statement, catalog)
         if why:
             pool.refuse(names.describe(spec), why)
         else:
@@ -319,6 +321,16 @@ def _out_of_hand(spec: IndexSpec, catalog: Catalog, width: int) -> str:
         return "it is the primary key in another order"
     server = next((i for i in table.indexes if i.valid and candidate_rules.prefix_of(spec, i.spec)), None)
     return f"{server.name} serves it already" if server else ""
+
+
+def _only_covers(spec: IndexSpec, statement: Statement, catalog: Catalog) -> str:
+    """Why an existing index is not copied for the sake of INCLUDE alone; empty where the statement is slow enough."""
+    if not spec.include or statement.mean_ms >= COVER_MS:
+        return ""
+    bare = replace(spec, include=())
+    served = (i for i in catalog.tables[spec.table].indexes if i.valid)
+    there = next((i.name for i in served if candidate_rules.prefix_of(bare, i.spec)), "")
+    return f"{there} finds the rows already; the columns alone would not pay" if there else ""
 
 
 def _item(candidate: Candidate, catalog: Catalog, changes: Mapping[TableKey, writes.TableWrites]) -> Item:

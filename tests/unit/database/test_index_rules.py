@@ -491,6 +491,21 @@ def test_every_format_says_the_same_thing() -> None:
     assert "CREATE INDEX" in render.as_migration(advice)
 
 
+def test_migrations_of_one_app_follow_each_other() -> None:
+    def proposal(name: str) -> Proposal:
+        text = render.migration(spec("at"), name, MODEL)
+        facts = {"app": "shop", "model": "Order", "latest_migration": "0007_more", "django_index": "x"}
+        return Proposal(
+            "database", "index_create", name, "t", "w", evidence=facts, migration=text, payload={"name": name}
+        )
+
+    text = render.as_migration(Advice((proposal("pf_a"), proposal("pf_b"))))
+    assert "# shop/migrations/0008_pf_a.py" in text
+    assert "# shop/migrations/0009_pf_b.py" in text
+    assert text.count('("shop", "0007_more")') == 1
+    assert text.count('("shop", "0008_pf_a")') == 1
+
+
 # --- the window ----------------------------------------------------------------------------------------------
 
 

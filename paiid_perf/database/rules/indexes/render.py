@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
 
     operations = [
         AdoptIndexConcurrently(
-            model_name={model!r},
+            model_name={model},
             index={index},
         ),
     ]
@@ -126,7 +126,7 @@ def migration(spec: IndexSpec, name: str, model: ModelFact) -> str:
         dependency=f"({_string(model.app_label)}, {_string(model.latest_migration)})"
         if model.latest_migration
         else "",
-        model=model.name.lower(),
+        model=_string(model.name.lower()),
         index=index,
     )
 
@@ -197,22 +197,33 @@ def _recommendation(p: Proposal) -> Mapping[str, Any]:
 
 
 def as_migration(advice: Advice) -> str:
-    """The migration files, each after a line that says where it goes; what has none is named."""
-    parts = []
+    """The migration files, each after a line that says where it goes; those of one app follow each other.
+
+    What no model's fields can say is named with its SQL.
+    """
+    parts: list[str] = []
+    last: dict[str, str] = {}
     for p in advice.proposals:
-        if p.migration:
-            parts.append(f"# {p.evidence.get('app', 'app')}/migrations/{_file(p)}\n{p.migration}")
-            model, entry = p.evidence.get("model", ""), p.evidence.get("django_index", "")
-            parts.append(f"# in class Meta of {model}:\n#     indexes = [{entry}]\n")
-        else:
+        if not p.migration:
             parts.append(f"# no model's fields say this: {p.how}\n")
+            continue
+        facts = {k: str(p.evidence.get(k, "")) for k in ("app", "model", "latest_migration", "django_index")}
+        before = last.get(facts["app"], facts["latest_migration"])
+        name = last[facts["app"]] = _file(before, str(p.payload["name"]))
+        text = (
+            p.migration.replace(_string(facts["latest_migration"]), _string(before))
+            if before
+            else p.migration
+        )
+        parts.append(f"# {facts['app']}/migrations/{name}.py\n{text}")
+        parts.append(f"# in class Meta of {facts['model']}:\n#     indexes = [{facts['django_index']}]\n")
     return "\n".join(parts)
 
 
-def _file(p: Proposal) -> str:
-    latest = str(p.evidence.get("latest_migration", ""))[:4]
-    number = int(latest) + 1 if latest.isdigit() else 1
-    return f"{number:04d}_{p.payload['name']}.py"
+def _file(before: str, name: str) -> str:
+    """The module that comes after ``before`` (``0007_more`` → ``0008_…``)."""
+    number = int(before[:4]) + 1 if before[:4].isdigit() else 1
+    return f"{number:04d}_{name}"
 
 
 def as_text(advice: Advice) -> str:
