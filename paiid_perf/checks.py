@@ -99,9 +99,13 @@ def _dangling() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _labels() -> Iterator[tuple[str, str]]:
-    for owner in (*registry.all(IndexCandidate), *registry.all(RetentionRule)):
+    owners: tuple[IndexCandidate | RetentionRule, ...]
+    owners = (*registry.all(IndexCandidate), *registry.all(RetentionRule))
+    for owner in owners:
         yield f"{type(owner).__name__} {owner.name!r}", owner.model
-    for dependent in (*registry.all(ResponseStrategy), *registry.all(CacheStrategy)):
+    dependents: tuple[ResponseStrategy | CacheStrategy, ...]
+    dependents = (*registry.all(ResponseStrategy), *registry.all(CacheStrategy))
+    for dependent in dependents:
         for label in dependent.depends_on:
             yield f"{type(dependent).__name__} {dependent.name!r}", label
 

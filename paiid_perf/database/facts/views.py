@@ -104,7 +104,7 @@ def _relevant(sources: Mapping[str, str], labels: Sequence[str]) -> dict[str, st
 
 def _table(label: str) -> str:
     try:
-        return apps.get_model(label)._meta.db_table
+        return str(apps.get_model(label)._meta.db_table)
     except (LookupError, ValueError) as error:
         raise ConfigurationError(f"MaterializedView(depends_on=[{label!r}]): {error}") from error
 
