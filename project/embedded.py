@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: An account that every Unix has; PostgreSQL refuses to run as root.
 UNPRIVILEGED = "nobody"
 START_SECONDS = 60.0
+#: PostgreSQL's words: SIGTERM would wait for the clients to go. Valkey takes both alike.
+FAST_SHUTDOWN = signal.SIGINT
 
 POSTGRES_SETTINGS = {
     "shared_preload_libraries": "pg_stat_statements",
@@ -143,13 +145,13 @@ class Postgres:
                 stderr=subprocess.STDOUT,
                 cwd="/",
                 start_new_session=True,
-                preexec_fn=None if os.geteuid() == 0 else die_with_parent,
+                preexec_fn=functools.partial(die_with_parent, FAST_SHUTDOWN),
             )
         _wait_for("PostgreSQL", self._answers, self.process, self.directory / "server.log")
 
     def stop(self) -> None:
-        """Fast shutdown: sessions are ended, data is written."""
-        self._end(signal.SIGINT)
+        """Sessions are ended, data is written."""
+        self._end(FAST_SHUTDOWN)
 
     def kill(self) -> None:
         """What the out-of-memory killer would do."""
@@ -228,7 +230,7 @@ def _stop_orphan_postgres(data: Path) -> None:
         pid = int((data / "postmaster.pid").read_text().split(maxsplit=1)[0])
         process = psutil.Process(pid)
         if str(data) in process.cmdline():
-            process.send_signal(signal.SIGINT)
+            process.send_signal(FAST_SHUTDOWN)
             process.wait(START_SECONDS)
     except (OSError, ValueError, IndexError, psutil.NoSuchProcess):
         return
@@ -378,7 +380,7 @@ def free_port() -> int:
 def _wait_for(what: str, answers: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     with ExitStack() as unless_it_answers:
-        unless_it_answers.callback(_end, process, signal.SIGINT)
+        unless_it_answers.callback(_end, process, FAST_SHUTDOWN)
         while process.poll() is None and time.monotonic() < deadline:
             if answers():
                 unless_it_answers.pop_all()
@@ -398,13 +400,13 @@ def _end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
             process.wait()
 
 
-def die_with_parent() -> None:
+def die_with_parent(how: signal.Signals = signal.SIGTERM) -> None:
     """Ask Linux to end this process when its parent dies (elsewhere the next start does it)."""
     if sys.platform == "linux":
         import ctypes
 
         pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, how)
 
 
 def _wheel(package: str, wheel: str, variable: str) -> Path:

@@ -13,10 +13,8 @@ def as_django_keeps_it(stored: bytes) -> HttpResponse | None:
     answer = responses.read(stored)
     if answer is None:
         return None
-    response = HttpResponse(compression.inflate(answer.body) if answer.packed else answer.body)
-    for name, value in answer.headers:
-        response.headers[name] = value
-    return response
+    body = compression.inflate(answer.body) if answer.packed else answer.body
+    return HttpResponse(body, headers=answer.headers)
 
 
 #: For ``memory_report``: answers lie in hashes, the answer itself in their field ``d``.

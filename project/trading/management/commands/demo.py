@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -20,6 +23,7 @@ from project.trading import demo, headline
 
 #: Set for the process that runs on the demo's servers; holds the directory of the demo's data.
 DIRECTORY = "PAIID_PERF_DEMO_DIRECTORY"
+STOP_SECONDS = 60
 POLICIES = {
     "PAIID_PERF_POLICY": "auto",
     "PAIID_PERF_VERIFY": "replay",
@@ -49,7 +53,7 @@ class Command(BaseCommand):
         )
         parser.add_argument("--json", action="store_true", help="end standard output with one JSON object")
         parser.add_argument("--fresh", action="store_true", help="delete the data of earlier demos first")
-        parser.add_argument("--port", type=int, default=0, help="of the site; a free one unless given")
+        parser.add_argument("--port", type=_port, default=0, help="of the site; a free one unless given")
 
     def handle(self, *args: Any, **options: Any) -> None:
         for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -60,12 +64,14 @@ class Command(BaseCommand):
             else:
                 self._with_servers(options)
         except KeyboardInterrupt:
-            self.stderr.write("Stopped.")
+            if DIRECTORY not in os.environ:
+                self.stderr.write("Stopped.")
             sys.exit(130)
         except RuntimeError as error:
             raise CommandError(str(error)) from error
 
     def _with_servers(self, options: dict[str, Any]) -> None:
+        _check_port(options["port"])
         with start_servers("demo", fresh=options["fresh"]) as servers:
             self.stderr.write(_where(servers))
             sys.exit(_wait_for(_child(servers)))
@@ -99,6 +105,14 @@ class Command(BaseCommand):
             time.sleep(1)
 
 
+def _check_port(port: int) -> None:
+    """Better now than after the data is loaded."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise CommandError(f"--port {port}: {error.strerror}") from error
+
+
 def _child(servers: Servers) -> subprocess.Popen[bytes]:
     environment = os.environ | POLICIES
     environment |= {"DATABASE_URL": servers.database_url, "REDIS_URL": servers.redis_url}
@@ -110,13 +124,16 @@ def _child(servers: Servers) -> subprocess.Popen[bytes]:
 
 
 def _wait_for(child: subprocess.Popen[bytes]) -> int:
-    """The child's exit code. An interrupt is handed on, and what it stops is waited for."""
+    """The child's exit code. An interrupt is handed on, and what it stops is waited for; a second one is not."""
     try:
         return child.wait()
     except KeyboardInterrupt:
-        child.send_signal(signal.SIGINT)
-        child.wait(60)
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(STOP_SECONDS)
         raise
+    finally:
+        child.kill()
 
 
 def _where(servers: Servers) -> str:
@@ -133,6 +150,13 @@ def _as_interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _positive(text: str) -> float:
     value = float(text)
-    if not value > 0:
-        raise ValueError
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError("must be above 0")
+    return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65_536:
+        raise ArgumentTypeError("must be between 0 and 65535")
     return value
