@@ -227,8 +227,10 @@ ENVIRON = {
 
 @contextmanager
 def counted_trips() -> Iterator[list[int]]:
-    """Counts what is written to sockets of redis-py: one write of a command or a pipeline is one round trip."""
+    """Counts what is sent by redis-py and by our own wire: one write of a command or a pipeline is a round trip."""
     from redis.connection import AbstractConnection
+
+    from paiid_perf.api import wire
 
     trips = [0]
     plain = AbstractConnection.send_packed_command
@@ -237,11 +239,17 @@ def counted_trips() -> Iterator[list[int]]:
         trips[0] += 1
         return plain(self, *args, **kwargs)
 
-    AbstractConnection.send_packed_command = send
+    exchange = wire._exchange
+
+    def counted_exchange(*args: Any) -> Any:
+        trips[0] += 1
+        return exchange(*args)
+
+    AbstractConnection.send_packed_command, wire._exchange = send, counted_exchange
     try:
         yield trips
     finally:
-        AbstractConnection.send_packed_command = plain
+        AbstractConnection.send_packed_command, wire._exchange = plain, exchange
 
 
 def measure(callers: list[Caller], rounds: int, requests: int) -> None:

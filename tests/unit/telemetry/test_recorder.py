@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from paiid_perf.telemetry.histogram import percentile
 from paiid_perf.telemetry.recorder import OTHER, Recorder
 from paiid_perf.telemetry.rows import Cell, Series
 
+#: As it is before a test's fixtures take it away.
+START_THREAD = Recorder._ensure_thread
 module = sys.modules[Recorder.__module__]
 
 
@@ -57,8 +60,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def recorder(sink: Sink, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    monkeypatch.setattr(Recorder, "_ensure_thread", lambda self: None)
+def recorder(sink: Sink, clock: Clock) -> Recorder:
     return Recorder(sink, clock)
 
 
@@ -173,9 +175,8 @@ def test_a_forked_child_starts_empty(recorder: Recorder, sink: Sink) -> None:
     assert sink.taken == {}
 
 
-def test_the_thread_flushes(sink: Sink, settings: Any) -> None:
-    from datetime import timedelta
-
+def test_the_thread_flushes(sink: Sink, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "_ensure_thread", START_THREAD)
     settings.PAIID_PERF = {"FLUSH_INTERVAL": timedelta(milliseconds=5)}
     recorder = Recorder(sink)
     recorder.count("n")
