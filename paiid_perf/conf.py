@@ -49,7 +49,7 @@ class Settings:
     REDIS_TIMEOUT: float = 0.05
     """Seconds that a request may wait for Redis before it goes on without."""
     REDIS_COOL_OFF: float = 5.0
-    """Seconds for which Redis is left alone after a time-out (circuit breaker)."""
+    """Seconds for which a Redis that goes on failing is left alone at the most (circuit breaker)."""
     KEY_PREFIX: str = "perf"
     """First part of every key written to the cache."""
 

@@ -1,6 +1,7 @@
 """The way to Redis: django-redis' connection, with a bounded wait and a circuit breaker.
 
-A request never waits for a dead Redis longer than ``REDIS_TIMEOUT`` once per ``REDIS_COOL_OFF``.
+A request never waits for Redis longer than ``REDIS_TIMEOUT``. After a failure the next ones do not wait at all,
+for a moment at first (a busy machine is not a dead Redis) and up to ``REDIS_COOL_OFF`` while it goes on failing.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ logger = logging.getLogger("paiid_perf")
 T = TypeVar("T")
 
 
+#: Seconds for which the first failure closes the gate; each further one in a row doubles them.
+FIRST_PAUSE = 0.1
+
+
 class RedisGate:
     """Lends a Redis client, or none while Redis is away or the cache is not Redis."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._closed_until = 0.0
+        self._failures = 0
         self._patient: dict[str, Redis | None] = {}
         self._pools: dict[tuple[str, float], ConnectionPool | None] = {}
         # For requests, each thread has a connection of its own: taking one from a pool costs a quarter of a
@@ -49,15 +55,17 @@ class RedisGate:
     def call(self, work: Callable[[Redis], T], default: T) -> T:
         """``work(client)`` under the request path's time-out; ``default`` when Redis is not to be had.
 
-        Never raises a RedisError; a failure closes the gate for ``REDIS_COOL_OFF`` seconds.
+        Never raises a RedisError; a failure closes the gate for a while.
         """
         if not self.is_open() or not self.is_redis():
             return default
         try:
-            return work(self._quick())
+            answer = work(self._quick())
         except (RedisError, OSError) as error:
             self._trip(error)
             return default
+        self._failures = 0
+        return answer
 
     def over(self, work: Callable[[ConnectionPool], T], default: T) -> T:
         """``call`` for ``work`` that keeps connections of its own (``api.wire``), made as the pool makes them."""
@@ -65,10 +73,12 @@ class RedisGate:
         if pool is None:
             return default
         try:
-            return work(pool)
+            answer = work(pool)
         except (RedisError, OSError) as error:
             self._trip(error)
             return default
+        self._failures = 0
+        return answer
 
     async def over_async(self, work: Callable[[ConnectionPool], Awaitable[T]], default: T) -> T:
         """The same for ``work`` that awaits."""
@@ -76,10 +86,12 @@ class RedisGate:
         if pool is None:
             return default
         try:
-            return await work(pool)
+            answer = await work(pool)
         except (RedisError, OSError) as error:
             self._trip(error)
             return default
+        self._failures = 0
+        return answer
 
     def _pool_of_requests(self) -> ConnectionPool | None:
         if not self.is_open():
@@ -107,9 +119,14 @@ class RedisGate:
         self._pools.clear()
         self._generation += 1
         self._closed_until = 0.0
+        self._failures = 0
 
     def _trip(self, error: Exception) -> None:
-        self._closed_until = self._clock() + get_settings().REDIS_COOL_OFF
+        if not self.is_open():
+            return  # another thread's failure, of the same moment, has closed it
+        pause = min(FIRST_PAUSE * 2**self._failures, get_settings().REDIS_COOL_OFF)
+        self._closed_until = self._clock() + pause
+        self._failures = min(self._failures + 1, 30)
         logger.warning("Redis does not answer (%s); requests go on without it.", type(error).__name__)
 
     def _quick(self) -> Redis:
