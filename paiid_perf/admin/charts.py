@@ -1,34 +1,87 @@
-"""Charts as SVG, drawn on the server: no script, no style attribute, so they live under ``default-src 'self'``.
+"""Charts as SVG, drawn on the server by pure functions.
 
-Colours and strokes are classes of the style sheet; every chart has a title, axes with units, values on hover
-(``<title>``) and the same figures as a table for who does not see it.
+There is no script and no style attribute in them, so they live under ``default-src 'self'``: colours and strokes are
+classes of the style sheet. Every chart has a title, axes with units, its values on hover, marks where something was
+changed, and the same figures as a table for who does not see it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from itertools import pairwise
+from datetime import datetime, timedelta
+from itertools import groupby, pairwise
 
+from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import localtime
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-WIDTH, HEIGHT = 520, 170
-LEFT, RIGHT, TOP, BOTTOM = 52, 10, 12, 24
-TICKS = 4
-#: A gap of more than this many usual steps breaks a line: nothing was measured there.
+from paiid_perf.admin.figures import magnitude, number
+
+WIDTH, HEIGHT = 420, 168
+LEFT, RIGHT, TOP, BOTTOM = 50, 8, 12, 22
+#: Gaps between the horizontal lines, about.
+VALUE_STEPS = 4
+TIME_TICKS = 6
+#: More points than this are told in groups: no chart needs more values on hover than it has pixels to point at.
+SLOTS = 96
+#: Marks closer than this many pixels are one.
+MARK_WIDTH = 7
+#: A line is broken where more than this many buckets of its resolution are missing.
 GAP = 3.5
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_TIME_STEPS = (
+    *(n * _MINUTE for n in (1, 2, 5, 10, 15, 30)),
+    *(n * _HOUR for n in (1, 2, 3, 4, 6, 12)),
+    *(n * _DAY for n in (1, 2, 5, 7, 14, 30, 90, 365)),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a chart: points of (when, value)."""
+    """One line: points of (when, value), oldest first, and the one value that stands for the whole window."""
 
     label: str
     points: Sequence[tuple[datetime, float]]
+    whole: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that was changed at a moment."""
+
+    at: datetime
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """What one chart shows. ``resolution`` is the usual distance of two points, in seconds."""
+
+    title: str
+    lines: Sequence[Line]
+    start: datetime
+    end: datetime
+    unit: str = ""
+    top: float | None = None
+    """Where the value axis ends; None: as high as the values need."""
+    resolution: int = 60
+    marks: Sequence[Mark] = ()
+    empty: str = ""
+    """What to do where there is nothing to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """What a reader points at: one moment with each line's value (None where it has none)."""
+
+    at: datetime
+    values: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,168 +90,326 @@ class Scale:
 
     start: datetime
     end: datetime
+    step: float
     top: float
 
     def x(self, at: datetime) -> float:
         span = (self.end - self.start).total_seconds() or 1.0
-        return LEFT + (WIDTH - LEFT - RIGHT) * (at - self.start).total_seconds() / span
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * (at - self.start).total_seconds() / span, 1)
 
     def y(self, value: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(value, self.top) / self.top
+        return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(value, 0.0) / self.top, 1.0), 1)
 
 
-def nice_ceiling(value: float) -> float:
+# --- rules of the drawing --------------------------------------------------------------------------------
+
+
+def nice_step(value: float) -> float:
     """The smallest of 1, 2, 2.5, 5 × 10ⁿ that is at least ``value``; 1 where that is not positive or finite."""
     if not (value > 0 and math.isfinite(value)):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    steps = (power * step for step in (1, 2, 2.5, 5, 10))
-    return next((step for step in steps if step >= value * (1 - 1e-9)), 10 * power)
+    return next(power * step for step in (1, 2, 2.5, 5, 10, 20) if power * step >= value * (1 - 1e-9))
 
 
-def number(value: float, unit: str = "") -> str:
-    """A value with sensible digits: ``1.24 s``, ``340 ms``, ``71 %`` (of a ratio), ``1,200 /s``."""
-    if unit == "ratio":
-        return f"{100 * value:.0f} %"
-    if unit == "ms" and value >= 1000:
-        value, unit = value / 1000, "s"
-    digits = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
-    return f"{value:,.{digits}f} {unit}".rstrip()
+def scale_of(chart: Chart) -> Scale:
+    """Axes that hold every value, with round numbers on the lines."""
+    values = [value for line in chart.lines for _at, value in line.points if math.isfinite(value)]
+    highest = chart.top or max(values, default=0.0)
+    factor, _unit = magnitude(highest, chart.unit)
+    step = nice_step(highest / factor / VALUE_STEPS) * factor
+    return Scale(chart.start, chart.end, step, step * max(1, math.ceil(highest / step - 1e-9)))
 
 
-def line_chart(
-    title: str,
-    lines: Sequence[Line],
-    start: datetime,
-    end: datetime,
-    unit: str = "",
-    top: float | None = None,
-) -> SafeString:
-    """A chart of one or more lines over [start, end]; "no data" where there are no points."""
-    values = [value for line in lines for _, value in line.points]
-    if not values:
+def time_ticks(start: datetime, end: datetime) -> list[datetime]:
+    """Round local times within [start, end]: at most TIME_TICKS + 1 of them."""
+    span = (end - start).total_seconds()
+    seconds = next((step for step in _TIME_STEPS if span / step <= TIME_TICKS), _TIME_STEPS[-1])
+    step = timedelta(seconds=seconds)
+    midnight = localtime(start).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = midnight + step * math.ceil((start - midnight) / step)
+    count = max(0, math.floor((end - first) / step) + 1)
+    return [first + step * n for n in range(count)]
+
+
+def slots_of(chart: Chart) -> list[Slot]:
+    """Every moment at which a line has a point; of more than SLOTS, the newest of each group."""
+    values: dict[datetime, list[float | None]] = {}
+    for place, line in enumerate(chart.lines):
+        for at, value in line.points:
+            values.setdefault(at, [None] * len(chart.lines))[place] = value
+    slots = [Slot(at, tuple(values[at])) for at in sorted(values)]
+    every = math.ceil(len(slots) / SLOTS) or 1
+    return slots[::-1][::every][::-1]
+
+
+def clusters(marks: Iterable[Mark], scale: Scale) -> list[tuple[float, list[Mark]]]:
+    """Marks within the window by where they are drawn; those that would overlap are told together."""
+    found: list[tuple[float, list[Mark]]] = []
+    for mark in sorted(marks, key=lambda mark: mark.at):
+        if not scale.start <= mark.at <= scale.end:
+            continue
+        x = scale.x(mark.at)
+        if found and x - found[-1][0] < MARK_WIDTH:
+            found[-1][1].append(mark)
+        else:
+            found.append((x, [mark]))
+    return found
+
+
+def path_of(points: Sequence[tuple[datetime, float]], scale: Scale, resolution: int) -> str:
+    """The ``d`` of a line that is broken where nothing was measured; a lonely point is a dot."""
+    return "".join(_stroke(part, scale) for part in _parts(points, GAP * resolution))
+
+
+def _parts(
+    points: Sequence[tuple[datetime, float]], gap: float
+) -> Iterator[Sequence[tuple[datetime, float]]]:
+    number_of_part, places = 0, []
+    for place, (at, _value) in enumerate(points):
+        if place and (at - points[place - 1][0]).total_seconds() > gap:
+            number_of_part += 1
+        places.append(number_of_part)
+    for _part, group in groupby(zip(places, points, strict=True), lambda pair: pair[0]):
+        yield [point for _place, point in group]
+
+
+def _stroke(part: Sequence[tuple[datetime, float]], scale: Scale) -> str:
+    first, *rest = (f"{scale.x(at)} {scale.y(value)}" for at, value in part)
+    return f"M{first}" + ("".join(f"L{point}" for point in rest) or "h0")
+
+
+# --- a chart over time --------------------------------------------------------------------------------------
+
+
+def line_chart(chart: Chart) -> SafeString:
+    """The chart as a ``<figure>``; without points it says what to do next."""
+    if not any(line.points for line in chart.lines):
         return format_html(
-            '<figure class="perf-chart"><figcaption>{}</figcaption><p class="perf-empty">{}</p></figure>',
-            title,
-            "No data in this window.",
+            '<figure class="perf-chart"><figcaption><span class="perf-chart-title">{}</span></figcaption>'
+            '<p class="perf-empty">{}</p></figure>',
+            chart.title,
+            chart.empty or _("Nothing was measured in this window."),
         )
-    scale = Scale(start, end, top or nice_ceiling(max(values)))
+    scale, slots = scale_of(chart), slots_of(chart)
     return format_html(
-        '<figure class="perf-chart"><figcaption>{} {}</figcaption>'
-        '<svg viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}{}</svg>{}</figure>',
-        title,
-        _legend(lines),
-        WIDTH,
-        HEIGHT,
-        _spoken(title, lines, unit),
-        _value_axis(scale, unit),
-        _time_axis(scale),
-        format_html_join("", "{}", ((_line(n, line, scale, unit),) for n, line in enumerate(lines))),
-        _table(lines, unit),
+        '<figure class="perf-chart"><figcaption><span class="perf-chart-title">{title}</span>{legend}</figcaption>'
+        '<div class="perf-plot" data-plot=""><svg viewBox="0 0 {width} {height}" role="img" aria-label="{spoken}">'
+        "{values}{times}{lines}{marks}{slots}</svg></div>{table}</figure>",
+        title=chart.title,
+        legend=_legend(chart),
+        width=WIDTH,
+        height=HEIGHT,
+        spoken=spoken(chart),
+        values=_value_axis(scale, chart.unit),
+        times=_time_axis(scale),
+        lines=format_html_join(
+            "", "{}", ((_line(chart, n, line, scale),) for n, line in enumerate(chart.lines))
+        ),
+        marks=format_html_join("", "{}", ((_mark(x, marks),) for x, marks in clusters(chart.marks, scale))),
+        slots=_slots(chart, slots, scale),
+        table=_table(chart, slots),
     )
 
 
-def _legend(lines: Sequence[Line]) -> SafeString:
-    if len(lines) < 2:
-        return mark_safe("")
-    keys = ((n, line.label) for n, line in enumerate(lines))
-    return format_html_join(" ", '<span class="perf-key perf-key-{}">{}</span>', keys)
+def spoken(chart: Chart) -> str:
+    """One sentence for a screen reader: each line's value over the window."""
+    told = (f"{line.label} {_whole(line, chart.unit)}" for line in chart.lines if line.points)
+    return f"{chart.title}: {', '.join(told)}"
 
 
-def _spoken(title: str, lines: Sequence[Line], unit: str) -> str:
-    newest = (f"{line.label} {number(line.points[-1][1], unit)}" for line in lines if line.points)
-    return f"{title}: {', '.join(newest)}"
+def _whole(line: Line, unit: str) -> str:
+    value = line.whole if line.whole is not None or not line.points else line.points[-1][1]
+    return number(value, unit)
+
+
+def _legend(chart: Chart) -> SafeString:
+    """Name and value of each line; the only line of a chart is named by its title."""
+    alone = len(chart.lines) == 1
+    rows = ((n, "" if alone else line.label, _whole(line, chart.unit)) for n, line in enumerate(chart.lines))
+    keys = format_html_join(" ", '<span class="perf-key perf-key-{}">{} <strong>{}</strong></span>', rows)
+    return format_html('<span class="perf-legend">{}</span>', keys)
 
 
 def _value_axis(scale: Scale, unit: str) -> SafeString:
-    values = [scale.top * n / TICKS for n in range(TICKS + 1)]
-    rows = ((LEFT, WIDTH - RIGHT, round(scale.y(v), 1), number(v, unit)) for v in values)
+    count = round(scale.top / scale.step)
+    rows = (
+        (LEFT, WIDTH - RIGHT, scale.y(n * scale.step), LEFT - 6, _tick(n * scale.step, scale, unit))
+        for n in range(count + 1)
+    )
     mark = (
         '<line class="perf-grid" x1="{0}" x2="{1}" y1="{2}" y2="{2}"/>'
-        '<text class="perf-tick perf-tick-value" x="46" y="{2}" dy="3">{3}</text>'
+        '<text class="perf-tick perf-tick-value" x="{3}" y="{2}" dy="3.5">{4}</text>'
     )
     return format_html_join("", mark, rows)
 
 
+def _tick(value: float, scale: Scale, unit: str) -> str:
+    return number(value, unit, like=scale.top)
+
+
 def _time_axis(scale: Scale) -> SafeString:
-    span = scale.end - scale.start
-    form = "%H:%M" if span.total_seconds() <= 86_400 else "%d %b"
-    moments = [scale.start + span * n / TICKS for n in range(TICKS + 1)]
-    anchors = ("start", *["middle"] * (TICKS - 1), "end")
+    ticks = time_ticks(scale.start, scale.end)
+    days = len(ticks) > 1 and (ticks[1] - ticks[0]).total_seconds() >= _DAY
     rows = (
-        (anchor, round(scale.x(at), 1), HEIGHT - 8, localtime(at).strftime(form))
-        for anchor, at in zip(anchors, moments, strict=True)
+        (scale.x(at), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4, HEIGHT - 6, f"{localtime(at):%d.%m.}")
+        if days
+        else (scale.x(at), HEIGHT - BOTTOM, HEIGHT - BOTTOM + 4, HEIGHT - 6, f"{localtime(at):%H:%M}")
+        for at in ticks
     )
-    return format_html_join("", '<text class="perf-tick" text-anchor="{}" x="{}" y="{}">{}</text>', rows)
-
-
-def _line(place: int, line: Line, scale: Scale, unit: str) -> SafeString:
-    path = format_html('<path class="perf-line perf-line-{}" d="{}"/>', place, _path(line.points, scale))
-    dots = (
-        (place, round(scale.x(at), 1), round(scale.y(value), 1), _hover(line.label, at, value, unit))
-        for at, value in line.points
+    mark = (
+        '<line class="perf-axis" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+        '<text class="perf-tick perf-tick-time" x="{0}" y="{3}">{4}</text>'
     )
-    mark = '<circle class="perf-dot perf-dot-{}" cx="{}" cy="{}" r="3"><title>{}</title></circle>'
-    return format_html("{}{}", path, format_html_join("", mark, dots))
+    return format_html_join("", mark, rows)
 
 
-def _hover(label: str, at: datetime, value: float, unit: str) -> str:
-    return f"{localtime(at):%d %b %H:%M} {label}: {number(value, unit)}"
+def _line(chart: Chart, place: int, line: Line, scale: Scale) -> SafeString:
+    drawn = format_html(
+        '<path class="perf-line perf-line-{}" d="{}"/>', place, path_of(line.points, scale, chart.resolution)
+    )
+    return format_html("{}{}", _area(chart, line, scale), drawn) if len(chart.lines) == 1 else drawn
 
 
-def _path(points: Sequence[tuple[datetime, float]], scale: Scale) -> str:
-    steps = sorted((b[0] - a[0]).total_seconds() for a, b in pairwise(points))
-    usual = steps[len(steps) // 2] if steps else 0.0
-    parts: list[str] = []
-    previous: datetime | None = None
-    for at, value in points:
-        joined = previous is not None and (at - previous).total_seconds() <= GAP * usual
-        parts.append(f"{'L' if joined else 'M'}{scale.x(at):.1f} {scale.y(value):.1f}")
-        previous = at
-    return "".join(parts)
+def _area(chart: Chart, line: Line, scale: Scale) -> SafeString:
+    """What lies under the only line of a chart."""
+    ground = HEIGHT - BOTTOM
+    closed = (
+        f"{_stroke(part, scale)}L{scale.x(part[-1][0])} {ground}L{scale.x(part[0][0])} {ground}Z"
+        for part in _parts(line.points, GAP * chart.resolution)
+        if len(part) > 1
+    )
+    return format_html('<path class="perf-under" d="{}"/>', "".join(closed))
 
 
-def _table(lines: Sequence[Line], unit: str) -> SafeString:
-    """The newest values, for who does not see the drawing."""
+def _mark(x: float, marks: Sequence[Mark]) -> SafeString:
+    told = "\n".join(f"{localtime(mark.at):%H:%M} {mark.label}" for mark in marks[:8])
+    more = len(marks) - 8
+    if more > 0:
+        told += "\n" + ngettext("and %(count)d more", "and %(count)d more", more) % {"count": more}
+    return format_html(
+        '<g class="perf-mark"><line x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
+        '<path d="M{0} {1}l-4 -7h8z"/><title>{3}</title></g>',
+        x,
+        TOP,
+        HEIGHT - BOTTOM,
+        told,
+    )
+
+
+def _slots(chart: Chart, slots: Sequence[Slot], scale: Scale) -> SafeString:
+    """A column for each moment: pointing at it tells its values."""
+    xs = [scale.x(slot.at) for slot in slots]
+    edges = [LEFT, *((a + b) / 2 for a, b in pairwise(xs)), WIDTH - RIGHT]
     rows = (
-        (f"{localtime(at):%Y-%m-%d %H:%M}", line.label, number(v, unit))
-        for line in lines
-        for at, v in line.points[-10:]
+        (
+            round(left, 1),
+            TOP,
+            round(right - left, 1),
+            HEIGHT - TOP - BOTTOM,
+            x,
+            HEIGHT - BOTTOM,
+            _told(chart, slot),
+        )
+        for slot, x, (left, right) in zip(slots, xs, pairwise(edges), strict=True)
+    )
+    mark = (
+        '<g class="perf-slot"><rect x="{0}" y="{1}" width="{2}" height="{3}"/>'
+        '<line x1="{4}" x2="{4}" y1="{1}" y2="{5}"/><title>{6}</title></g>'
+    )
+    return format_html_join("", mark, rows)
+
+
+def _told(chart: Chart, slot: Slot) -> str:
+    at = moment(slot.at)
+    values = (
+        f"{line.label} {number(value, chart.unit)}"
+        for line, value in zip(chart.lines, slot.values, strict=True)
+        if value is not None
+    )
+    return "\n".join((at, *values))
+
+
+def moment(at: datetime) -> str:
+    """A moment in the reader's zone and language, to the minute."""
+    return date_format(localtime(at), "SHORT_DATETIME_FORMAT")
+
+
+def _table(chart: Chart, slots: Sequence[Slot]) -> SafeString:
+    """The same figures, newest first."""
+    head = format_html_join("", '<th scope="col">{}</th>', ((line.label,) for line in chart.lines))
+    rows = (
+        (
+            moment(slot.at),
+            format_html_join("", "<td>{}</td>", ((number(value, chart.unit),) for value in slot.values)),
+        )
+        for slot in reversed(slots)
     )
     return format_html(
-        '<details class="perf-figures"><summary>{}</summary><table>{}</table></details>',
-        "Figures",
-        format_html_join("", "<tr><td>{}</td><td>{}</td><td>{}</td></tr>", rows),
+        '<details class="perf-figures"><summary>{}</summary><div class="perf-scroll"><table><thead><tr>'
+        '<th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table></div></details>',
+        _("Table"),
+        _("Time"),
+        head,
+        format_html_join("", '<tr><th scope="row">{}</th>{}</tr>', rows),
     )
 
 
-# --- dial ----------------------------------------------------------------------------------------------
+# --- dial, bars, sparkline ------------------------------------------------------------------------------------
 
 RADIUS = 54
 CIRCUMFERENCE = 2 * math.pi * RADIUS
+#: from this score on → its grade, best first
+GRADES = ((80.0, "good"), (50.0, "fair"), (0.0, "poor"))
 
 
 def grade(score: float | None) -> str:
     """``good`` from 80, ``fair`` from 50, else ``poor``; ``unknown`` without data."""
     if score is None:
         return "unknown"
-    return "good" if score >= 80 else "fair" if score >= 50 else "poor"
+    return next((name for least, name in GRADES if score >= least), "poor")
 
 
-def dial(score: float | None, label: str, size: int = 132) -> SafeString:
+def dial(score: float | None, label: str) -> SafeString:
     """A ring that is as full as the score, with the number in it."""
-    filled = CIRCUMFERENCE * (score or 0.0) / 100
+    filled = CIRCUMFERENCE * min(max(score or 0.0, 0.0), 100.0) / 100
     shown = "–" if score is None else f"{score:.0f}"
-    ring = '<circle class="perf-dial-{}" cx="66" cy="66" r="{}" stroke-dasharray="{} 999" transform="rotate(-90 66 66)"/>'
+    spoken_score = _("insufficient data") if score is None else _("%(score)s of 100") % {"score": shown}
     return format_html(
-        '<svg class="perf-dial perf-{0}" viewBox="0 0 132 132" width="{1}" height="{1}" role="img" '
-        'aria-label="{2}: {3}">{4}{5}<text class="perf-dial-number" x="66" y="79" text-anchor="middle">{3}</text></svg>',
+        '<svg class="perf-dial perf-{0}" viewBox="0 0 132 132" role="img" aria-label="{1}: {2}">'
+        '<circle class="perf-dial-track" cx="66" cy="66" r="{3}"/>{4}'
+        '<text class="perf-dial-number" x="66" y="{5}">{6}</text>'
+        '<text class="perf-dial-of" x="66" y="94">{7}</text></svg>',
         grade(score),
-        size,
         label,
+        spoken_score,
+        RADIUS,
+        _arc(filled),
+        76,
         shown,
-        format_html(ring, "track", RADIUS, 999),
-        format_html(ring, "value", RADIUS, round(filled, 1)),
+        _("of 100"),
+    )
+
+
+def _arc(filled: float) -> SafeString:
+    if filled <= 0:
+        return mark_safe("")
+    return format_html(
+        '<circle class="perf-dial-value" cx="66" cy="66" r="{}" stroke-dasharray="{} {}" '
+        'transform="rotate(-90 66 66)"/>',
+        RADIUS,
+        round(filled, 1),
+        round(CIRCUMFERENCE, 1),
+    )
+
+
+def meter(score: float | None) -> SafeString:
+    """A bar as long as the score; the number stands beside it, so it says nothing of its own."""
+    return format_html(
+        '<svg class="perf-meter" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
+        '<rect class="perf-meter-track" width="100" height="8"/>'
+        '<rect class="perf-meter-value" width="{}" height="8"/></svg>',
+        round(min(max(score or 0.0, 0.0), 100.0), 1),
     )
 
 
@@ -206,23 +417,48 @@ def bar(fraction: float, label: str) -> SafeString:
     """A progress bar that needs no style attribute."""
     percent = round(100 * min(max(fraction, 0.0), 1.0))
     return format_html(
-        '<progress class="perf-progress" max="100" value="{}" aria-label="{}">{} %</progress>',
+        '<progress class="perf-progress" max="100" value="{0}" aria-label="{1}">{0} %</progress>',
         percent,
         label,
-        percent,
     )
 
 
-def sparkline(values: Iterable[float]) -> SafeString:
-    """A small line without axes."""
+def versus(before: float, after: float, unit: str, label: str) -> SafeString:
+    """Two bars under one another, before and after, on one scale."""
+    longest = max(before, after) or 1.0
+    rows = (
+        (kind, y, round(max(200 * value / longest, 1.0), 1), y + 9.5, number(value, unit))
+        for kind, y, value in (("before", 1, before), ("after", 16, after))
+    )
+    bars = format_html_join(
+        "",
+        '<rect class="perf-{0}" x="0" y="{1}" width="{2}" height="12" rx="2"/>'
+        '<text class="perf-tick" x="206" y="{3}">{4}</text>',
+        rows,
+    )
+    words = _("%(label)s: %(before)s before, %(after)s after") % {
+        "label": label,
+        "before": number(before, unit),
+        "after": number(after, unit),
+    }
+    return format_html(
+        '<svg class="perf-versus" viewBox="0 0 270 30" role="img" aria-label="{}">{}</svg>', words, bars
+    )
+
+
+def sparkline(values: Iterable[float], label: str, top: float | None = None) -> SafeString:
+    """A small line without axes; nothing for fewer than two values."""
     found = list(values)
     if len(found) < 2:
         return mark_safe("")
-    top = max(found) or 1.0
+    highest = top or max(found) or 1.0
     points = " ".join(
-        f"{100 * n / (len(found) - 1):.1f},{24 - 22 * v / top:.1f}" for n, v in enumerate(found)
+        f"{round(100 * n / (len(found) - 1), 1)},{round(24 - 22 * value / highest, 1)}"
+        for n, value in enumerate(found)
     )
     return format_html(
-        '<svg class="perf-spark" viewBox="0 0 100 26" aria-hidden="true"><polyline points="{}"/></svg>',
+        '<svg class="perf-spark" viewBox="0 0 100 26" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<polyline points="{}"/></svg>',
+        label,
         points,
     )

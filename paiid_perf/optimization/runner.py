@@ -84,6 +84,11 @@ def enqueue_apply(rec: Recommendation, user: Any) -> bool:
     return _send("paiid_perf.apply", rec.pk, None if user is None else user.pk)
 
 
+def enqueue_revert(rec: Recommendation, user: Any) -> bool:
+    """Let a worker take one change back; False where no broker takes it."""
+    return _send("paiid_perf.revert", rec.pk, None if user is None else user.pk)
+
+
 def _send(task: str, *args: Any) -> bool:
     from celery import current_app
     from kombu.exceptions import OperationalError as BrokerError

@@ -91,12 +91,11 @@ def ban(
     Raises:
         ActionRefused: it is no network, it holds a safelisted network or the caller's own address.
     """
-    parsed = _parsed(network)
-    _refuse_self_harm(parsed, request)
+    text = checked(network, request)
     expires = timezone.now() + for_ if for_ is not None else None
     with transaction.atomic():
         row, _created = BlockedAddress.objects.select_for_update().get_or_create(
-            network=_text(parsed),
+            network=text,
             defaults={
                 "reason": reason[:200],
                 "expires_at": expires,
@@ -115,6 +114,17 @@ def unban(network: str) -> bool:
     deleted, _rows = BlockedAddress.objects.filter(network=_text(_parsed(network))).delete()
     transaction.on_commit(refresh, robust=True)
     return bool(deleted)
+
+
+def checked(network: str, request: HttpRequest | None = None) -> str:
+    """The network as its row spells it.
+
+    Raises:
+        ActionRefused: it is no network, it holds a safelisted network or the caller's own address.
+    """
+    parsed = _parsed(network)
+    _refuse_self_harm(parsed, request)
+    return _text(parsed)
 
 
 def _parsed(network: str) -> Network:

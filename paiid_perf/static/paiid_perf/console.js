@@ -1,40 +1,123 @@
-// Progressive enhancement: a run's bar that moves, and copy buttons. Everything works without.
+// Progressive enhancement; every page works without: bars that move, values under the pointer or the arrow keys, copy buttons.
 (() => {
   "use strict";
   const EVERY_MS = 1000;
+  const ACTIVE = new Set(["queued", "running"]);
+
+  const wait = (ms) => new Promise((wake) => setTimeout(wake, ms));
+
+  async function ask(url) {
+    const answer = await fetch(url, { headers: { Accept: "application/json" } });
+    return answer.ok ? answer.json() : null;
+  }
+
+  const put = (scope, selector, text) => {
+    const found = scope.querySelector(selector);
+    if (found && text !== undefined && text !== null) found.textContent = text;
+  };
+
+  function showPhase(phase) {
+    const row = document.querySelector(`[data-phase="${CSS.escape(phase.name)}"]`);
+    if (!row) return false;
+    const pill = row.querySelector(".perf-pill");
+    pill.className = `perf-pill perf-pill-${phase.status}`;
+    pill.textContent = phase.status;
+    put(row, "[data-phase-summary]", phase.summary);
+    return true;
+  }
 
   async function follow(card) {
     const bar = card.querySelector("progress");
-    const step = card.querySelector("[data-step]");
-    const status = card.querySelector("[data-status]");
     for (;;) {
-      const answer = await fetch(card.dataset.progress, { headers: { Accept: "application/json" } });
-      if (!answer.ok) return;
-      const run = await answer.json();
+      const run = await ask(card.dataset.follow);
+      if (!run) return;
       bar.value = Math.round(100 * run.progress);
-      step.textContent = run.step;
-      if (status) status.textContent = run.status;
-      if (run.status !== "queued" && run.status !== "running") {
+      put(card, "[data-step]", run.step);
+      put(card, "[data-elapsed]", run.elapsed);
+      put(card, "[data-status] .perf-pill", run.status_label);
+      const known = run.phases.every(showPhase);
+      if (!ACTIVE.has(run.status) || (!known && document.querySelector(".perf-phases"))) {
         window.location.reload();
         return;
       }
-      await new Promise((wake) => setTimeout(wake, EVERY_MS));
+      await wait(EVERY_MS);
+    }
+  }
+
+  async function awaitChange(mark) {
+    for (;;) {
+      await wait(EVERY_MS);
+      const row = await ask(mark.dataset.await);
+      if (!row) return;
+      if (row.status !== mark.dataset.now) {
+        window.location.reload();
+        return;
+      }
     }
   }
 
   function offerCopy(block) {
-    const text = block.textContent;
     const button = document.createElement("button");
     button.type = "button";
     button.className = "perf-copy";
-    button.textContent = "Copy";
+    button.textContent = block.dataset.copyLabel;
     button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(text);
-      button.textContent = "Copied";
+      await navigator.clipboard.writeText(block.querySelector("code").textContent);
+      button.textContent = block.dataset.copiedLabel;
     });
     block.append(button);
   }
 
-  document.querySelectorAll("[data-progress]").forEach((card) => follow(card).catch(() => {}));
+  function explore(plot) {
+    const slots = [...plot.querySelectorAll(".perf-slot")];
+    if (!slots.length) return;
+    const tip = document.createElement("div");
+    tip.className = "perf-tip";
+    tip.hidden = true;
+    tip.setAttribute("role", "status");
+    plot.append(tip);
+    plot.tabIndex = 0;
+    plot.setAttribute("role", "group");
+    plot.setAttribute("aria-label", plot.querySelector("svg").getAttribute("aria-label"));
+    const words = slots.map((slot) => {
+      const title = slot.querySelector("title");
+      const text = title.textContent;
+      title.remove(); // or the browser's own tip would stand on ours
+      return text;
+    });
+    let at = -1;
+
+    function show(index) {
+      slots[at]?.classList.remove("perf-on");
+      at = index;
+      tip.hidden = at < 0;
+      if (at < 0) return;
+      slots[at].classList.add("perf-on");
+      tip.textContent = words[at];
+      const box = plot.getBoundingClientRect();
+      const line = slots[at].querySelector("line").getBoundingClientRect();
+      const left = line.left - box.left;
+      const beside = left + 8 + tip.offsetWidth <= box.width ? left + 8 : left - 8 - tip.offsetWidth;
+      tip.style.left = `${Math.max(0, beside)}px`;
+    }
+
+    const steps = { ArrowRight: 1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -slots.length, End: slots.length };
+    slots.forEach((slot, index) => slot.addEventListener("pointerenter", () => show(index)));
+    plot.addEventListener("pointerleave", () => show(-1));
+    plot.addEventListener("blur", () => show(-1));
+    plot.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") show(-1);
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      const from = at < 0 ? slots.length : at;
+      show(Math.min(slots.length - 1, Math.max(0, from + steps[event.key])));
+    });
+  }
+
+  // A page that goes away ends its requests; that is no error of anybody's.
+  const quietly = (work) => work.catch(() => {});
+  document.querySelectorAll("[data-follow]").forEach((card) => quietly(follow(card)));
+  document.querySelectorAll("[data-await]").forEach((mark) => quietly(awaitChange(mark)));
+  document.querySelectorAll("[data-plot]").forEach(explore);
   if (navigator.clipboard) document.querySelectorAll("[data-copy]").forEach(offerCopy);
 })();

@@ -1,0 +1,106 @@
+"""What the console's pages share: who may do what, and pages that are read, not written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+VIEW = "paiid_perf.view_console"
+RUN = "paiid_perf.run_optimization"
+APPROVE = "paiid_perf.approve_recommendation"
+APPLY = "paiid_perf.apply_recommendation"
+ACKNOWLEDGE = "paiid_perf.acknowledge_alert"
+BAN = "paiid_perf.ban_address"
+
+if TYPE_CHECKING:
+    ModelAdmin = admin.ModelAdmin[Any]
+    ModelForm = forms.ModelForm[Any]
+else:
+    ModelAdmin = admin.ModelAdmin
+    ModelForm = forms.ModelForm
+
+View = Callable[..., HttpResponse]
+
+
+class PageAdmin(ModelAdmin):
+    """Rows that runs and requests make: seen with ``view_console``, never edited by hand."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.has_perm(VIEW)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm(VIEW)
+
+    def page(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
+        """One of our own templates with what the admin's base template wants."""
+        shared = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": title,
+            "media": self.media,
+        }
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        return TemplateResponse(request, template, {**shared, **context})
+
+    def address(self, name: str, *args: Any) -> str:
+        """An address of this admin site by its name."""
+        return reverse(f"admin:{name}", args=args, current_app=self.admin_site.name)
+
+    def address_of(self, row: models.Model) -> str:
+        """The page of one row."""
+        return self.address(f"paiid_perf_{row._meta.model_name}_change", row.pk)
+
+    def address_of_list(self) -> str:
+        """The list of this model."""
+        return self.address(f"paiid_perf_{self.opts.model_name}_changelist")
+
+
+def post_only(view: View) -> View:
+    """GET never changes anything."""
+
+    @wraps(view)
+    def guarded(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return view(self, request, *args, **kwargs)
+
+    return guarded
+
+
+def require(request: HttpRequest, permission: str) -> None:
+    """Raises PermissionDenied without the permission: being staff alone opens nothing."""
+    if not request.user.has_perm(permission):
+        raise PermissionDenied
+
+
+def pill(kind: str, text: object) -> SafeString:
+    """A state as a small label; its colour repeats what its word says."""
+    return format_html('<span class="perf-pill perf-pill-{}">{}</span>', kind, text)
+
+
+def counts(found: Mapping[str, int]) -> str:
+    """``2 applied, 1 kept``; a dash for nothing."""
+    return ", ".join(f"{count} {name}" for name, count in found.items() if count) or "–"

@@ -1,0 +1,342 @@
+"""The overview: everything on one page, in as many queries whatever the tables hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Case, Count, F, Value, When
+from django.utils.functional import Promise
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from paiid_perf.admin import charts
+from paiid_perf.admin.charts import Chart, Line, Mark
+from paiid_perf.admin.evidence import compared, won
+from paiid_perf.admin.figures import number
+from paiid_perf.conf import get_settings
+from paiid_perf.contracts import ADVICE
+from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
+from paiid_perf.monitoring import queries
+from paiid_perf.monitoring.queries import EndpointRow
+from paiid_perf.monitoring.types import Point
+from paiid_perf.optimization.reports import WINDOWS
+from paiid_perf.telemetry.histogram import merge, percentile
+
+AREA_NAMES: Mapping[str, str | Promise] = {
+    "database": gettext_lazy("Database"),
+    "api": gettext_lazy("API"),
+    "cache": gettext_lazy("Cache"),
+    "monitoring": gettext_lazy("Monitoring"),
+    "security": gettext_lazy("Security"),
+}
+State = Recommendation.State
+SHOWN = 6
+MARKS = 100
+HISTORY = 40
+#: Beat writes a heartbeat each minute; without one for this long it is called silent.
+SILENCE = timedelta(minutes=5)
+PERCENTILES = (("p50", 0.50), ("p95", 0.95), ("p99", 0.99))
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """One area's score with its deductions."""
+
+    name: str
+    label: str
+    score: float | None
+    grade: str
+    bar: SafeString
+    deductions: Sequence[Deduction]
+
+    @property
+    def more(self) -> int:
+        """How many deductions there are beyond the first two."""
+        return max(0, len(self.deductions) - 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Deduction:
+    """Points taken off, what for, and what wins them back."""
+
+    points: float
+    label: str
+    found: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Won:
+    """A change that was made, and the times of a call before and after it (empty where none were compared)."""
+
+    rec: Recommendation
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The page's facts."""
+
+    score: Score | None
+    dial: SafeString
+    history: SafeString
+    areas: Sequence[Area]
+    alerts: Sequence[Alert]
+    waiting: Sequence[Recommendation]
+    """Each with ``area_label``, the area's name."""
+    waiting_count: int
+    changes: Sequence[Won]
+    changes_count: int
+    runs: Sequence[OptimizationRun]
+    running: OptimizationRun | None
+    charts: Sequence[SafeString]
+    endpoints: Sequence[tuple[float, EndpointRow]]
+    """(share of all time, row), the one that took most first."""
+    window: str
+    windows: Sequence[str]
+    notices: Sequence[str]
+
+
+def gather(now: datetime, window: str) -> Overview:
+    """Everything on the page."""
+    start = now - WINDOWS[window]
+    scores = list(Score.objects.values_list("overall", flat=True)[:HISTORY])
+    score = Score.objects.first()
+    endpoints = queries.endpoints(start, now)
+    all_ms = sum(row.total_ms for row in endpoints)
+    runs = list(OptimizationRun.objects.select_related("user")[:SHOWN])
+    counts: dict[str, int] = dict(
+        Recommendation.objects.order_by().values_list("state").annotate(Count("pk"))  # type: ignore[arg-type]
+    )
+    return Overview(
+        score=score,
+        dial=charts.dial(score.overall if score else None, _("Overall score")),
+        history=_history(scores),
+        areas=areas_of(score.areas if score else {}),
+        alerts=_alerts(),
+        waiting=_waiting(),
+        waiting_count=counts.get(State.PROPOSED, 0) + counts.get(State.APPROVED, 0),
+        changes=_changes(),
+        changes_count=counts.get(State.KEPT, 0) + counts.get(State.REVERTED, 0),
+        runs=runs,
+        running=next((run for run in runs if run.is_active), None),
+        charts=[charts.line_chart(chart) for chart in charts_of(start, now)],
+        endpoints=[(row.total_ms / all_ms if all_ms else 0.0, row) for row in endpoints[: 2 * SHOWN]],
+        window=window,
+        windows=list(WINDOWS),
+        notices=_notices(now, bool(endpoints)),
+    )
+
+
+# --- the score -----------------------------------------------------------------------------------------
+
+
+def areas_of(found: Mapping[str, Any]) -> list[Area]:
+    """The five areas of a stored score, in the order of the phases."""
+    return [
+        Area(
+            name=name,
+            label=str(label),
+            score=area.get("score"),
+            grade=charts.grade(area.get("score")),
+            bar=charts.meter(area.get("score")),
+            deductions=[_deduction(lost) for lost in area.get("deductions", [])],
+        )
+        for name, label in AREA_NAMES.items()
+        for area in (found.get(name, {}),)
+    ]
+
+
+def _deduction(lost: Mapping[str, Any]) -> Deduction:
+    return Deduction(lost["points"], lost["label"], _found(lost), lost["hint"])
+
+
+def _found(lost: Mapping[str, Any]) -> str:
+    if lost["reason"]:
+        return _(lost["reason"])
+    value, target, unit = lost["value"], lost["target"], lost["unit"]
+    if target == 1 and 0 <= value < 1 and not unit:
+        # A measure that is in place, in part or not at all.
+        return (
+            _("not in place") if value == 0 else _("%(share)s in place") % {"share": number(value, "ratio")}
+        )
+    words = {"value": number(value, unit), "target": number(target, unit)}
+    return _("%(value)s, target %(target)s") % words
+
+
+def _history(newest_first: Sequence[float | None]) -> SafeString:
+    values = [value for value in reversed(newest_first) if value is not None]
+    label = _("Overall score over the last %(count)d runs") % {"count": len(values)}
+    return charts.sparkline(values, label, top=100.0)
+
+
+# --- what needs a person, and what was done -----------------------------------------------------------
+
+
+def _alerts() -> list[Alert]:
+    by_weight = Case(
+        When(severity="critical", then=Value(0)), When(severity="warning", then=Value(1)), default=2
+    )
+    rows = Alert.objects.exclude(status=Alert.Status.RESOLVED).select_related("rule", "acknowledged_by")
+    return list(rows.order_by(by_weight, "-opened_at")[:SHOWN])
+
+
+def _waiting() -> list[Recommendation]:
+    """What a person decides on: the app's own proposals by their gain, then advice."""
+    rows = Recommendation.objects.filter(state__in=(State.PROPOSED, State.APPROVED))
+    advice_last = Case(When(kind=ADVICE, then=Value(1)), default=Value(0))
+    found = list(rows.order_by(advice_last, F("expected_gain").desc(nulls_last=True), "-pk")[:SHOWN])
+    for rec in found:
+        rec.area_label = AREA_NAMES.get(rec.area, rec.area)  # type: ignore[attr-defined]
+    return found
+
+
+def _changes() -> list[Won]:
+    made = (State.APPLYING, State.VERIFYING, State.KEPT, State.REVERTED, State.FAILED)
+    rows = Recommendation.objects.filter(state__in=made)
+    newest = rows.order_by(
+        F("applied_at").desc(nulls_last=True), F("measured_gain").desc(nulls_last=True), "-pk"
+    )
+    return [_won(rec) for rec in newest[:SHOWN]]
+
+
+def _won(rec: Recommendation) -> Won:
+    times = won(compared(rec.before, rec.after))
+    if times is None:
+        return Won(rec, "", "")
+    return Won(rec, number(times[0], "ms"), number(times[1], "ms"))
+
+
+# --- the charts ------------------------------------------------------------------------------------------
+
+
+def charts_of(start: datetime, end: datetime) -> list[Chart]:
+    """Latency, throughput, errors, hit ratio, database time and the machine, with marks where changes were made."""
+    requests = queries.points("api.latency_ms", start, end)
+    seconds = (end - start).total_seconds()
+    resolution = queries.resolution_for(start, end)
+    no_traffic = _(
+        "No traffic was recorded. Is paiid_perf.middleware.PerfMiddleware in MIDDLEWARE, and does Celery beat "
+        "collect the metrics?"
+    )
+
+    def chart(
+        title: str, lines: Sequence[Line], unit: str, top: float | None = None, empty: str = ""
+    ) -> Chart:
+        return Chart(title, lines, start, end, unit, top, resolution, marks, empty or no_traffic)
+
+    marks = _marks(start, end)
+    count = sum(point.count for point in requests)
+    rates = [(point.at, point.count / resolution) for point in requests]
+    errors = [(sample.at, sample.value) for sample in queries.error_rates(start, end)]
+    return [
+        chart(_("Response time"), _latencies(requests), "ms"),
+        chart(_("Throughput"), [Line(_("requests"), rates, count / seconds)], "/s"),
+        chart(
+            _("Error rate"),
+            [Line(_("errors"), errors, errors[-1][1] if errors else None)],
+            "ratio",
+            empty=_("Too few requests in any minute to speak of a rate (20 are enough).") if requests else "",
+        ),
+        chart(
+            _("Cache hit ratio"),
+            [_hits(start, end)],
+            "ratio",
+            top=1.0,
+            empty=_(
+                "No cache look-up was recorded. Use paiid_perf.cache, or give an endpoint a response cache."
+            ),
+        ),
+        chart(_("Database time a request"), [_database_time(start, end)], "ms"),
+        chart(
+            _("Machine"),
+            [
+                _gauge(_("CPU"), "system.cpu_percent", start, end),
+                _gauge(_("memory"), "system.memory_percent", start, end),
+            ],
+            "%",
+            top=100.0,
+            empty=_("No gauge was read. Start Celery beat with paiid_perf.tasks.beat_schedule()."),
+        ),
+    ]
+
+
+def _latencies(requests: Sequence[Point]) -> list[Line]:
+    everything = merge(point.buckets for point in requests)
+    return [
+        Line(
+            label,
+            [(p.at, value) for p in requests if (value := percentile(p.buckets, q)) is not None],
+            percentile(everything, q),
+        )
+        for label, q in PERCENTILES
+    ]
+
+
+def _hits(start: datetime, end: datetime) -> Line:
+    found: dict[datetime, list[int]] = {}
+    for place, name in enumerate(("cache.hits", "cache.misses")):
+        for point in queries.points(name, start, end):
+            found.setdefault(point.at, [0, 0])[place] = point.count
+    pairs = [(at, hits, hits + misses) for at, (hits, misses) in sorted(found.items()) if hits + misses]
+    lookups = sum(total for _at, _hits, total in pairs)
+    whole = sum(hits for _at, hits, _total in pairs) / lookups if lookups else None
+    return Line(_("hits"), [(at, hits / total) for at, hits, total in pairs], whole)
+
+
+def _database_time(start: datetime, end: datetime) -> Line:
+    return _means(_("database"), queries.points("api.db_ms", start, end))
+
+
+def _gauge(label: str, name: str, start: datetime, end: datetime) -> Line:
+    return _means(label, queries.points(name, start, end))
+
+
+def _means(label: str, points: Sequence[Point]) -> Line:
+    count = sum(point.count for point in points)
+    whole = sum(point.total for point in points) / count if count else None
+    return Line(label, [(point.at, point.mean) for point in points if point.mean is not None], whole)
+
+
+def _marks(start: datetime, end: datetime) -> list[Mark]:
+    """When changes were made, for every chart."""
+    rows = Recommendation.objects.filter(applied_at__gte=start, applied_at__lt=end).order_by("-applied_at")
+    found = rows.values_list("applied_at", "title", "state")[:MARKS]
+    return [Mark(at, f"{title} ({State(state).label})") for at, title, state in found if at is not None]
+
+
+# --- what is amiss with the app itself ---------------------------------------------------------------
+
+
+def _notices(now: datetime, has_traffic: bool) -> list[str]:
+    settings = get_settings()
+    told: tuple[tuple[bool, Callable[[], str]], ...] = (
+        (not settings.ENABLED, lambda: _('The app is off. Set PAIID_PERF["ENABLED"] to True.')),
+        (
+            settings.KILL_SWITCH,
+            lambda: _('The kill switch is on: nothing is changed. PAIID_PERF["KILL_SWITCH"] turns it off.'),
+        ),
+        (True, lambda: _silence(now)),
+    )
+    return [text for holds, tell in told if holds and (text := tell())]
+
+
+def _silence(now: datetime) -> str:
+    last = queries.newest("monitoring.heartbeat")
+    if last is not None and now - last < SILENCE:
+        return ""
+    how = _("Start a Celery worker with beat (celery -A project worker --beat), and give it beat_schedule().")
+    if last is None:
+        return _("Celery beat has never collected metrics here.") + " " + how
+    minutes = int((now - last).total_seconds() // 60)
+    since = ngettext(
+        "Celery beat has been silent for %(count)d minute.",
+        "Celery beat has been silent for %(count)d minutes.",
+        minutes,
+    )
+    return since % {"count": minutes} + " " + how
