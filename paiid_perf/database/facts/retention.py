@@ -45,7 +45,9 @@ WHERE c.oid = to_regclass(%(table)s) AND c.relkind = 'r'
 ORDER BY 1, 2
 """
 
-_COUNT = sql.SQL("SELECT count(*) AS n FROM ({}) due")
+# By the alias the advisor knows the app's own look at the host's table: no index is advised for it.
+_COUNT = sql.SQL("SELECT count(*) AS n FROM ({}) paiid_perf_due")
+_FIRST = sql.SQL("SELECT * FROM ({}) paiid_perf_oldest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _oldest(session: Session | None, goal: Target, before: datetime) -> datetime
         return first[goal.field.name] if first else None
     text, params = query.query.sql_with_params()
     try:
-        rows = session.rows(text, params)
+        rows = session.rows(_FIRST.format(trusted(text)), params)
     except errors.QueryCanceled:
         return None
     return next(iter(rows[0].values())) if rows else None
