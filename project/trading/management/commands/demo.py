@@ -110,7 +110,7 @@ def _check_port(port: int) -> None:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
-        raise CommandError(f"--port {port}: {error.strerror}") from error
+        raise CommandError(f"--port {port}: {os.strerror(error.errno or 0)}") from error
 
 
 def _child(servers: Servers) -> subprocess.Popen[bytes]:
