@@ -84,7 +84,7 @@ class Settings:
     """Megabytes that new indexes may take together; 0: a tenth of the database, at least 256."""
     INDEX_MAX_WIDTH: int = 3
     """Columns of an advised index at the most."""
-    MAX_CHANGES_PER_RUN: int = 10
+    MAX_CHANGES_PER_RUN: int = 25
     """Automatic changes that one run may apply."""
     RETENTION_MAX_ROWS: int = 1_000_000
     """Rows that one retention rule may delete in one run."""

@@ -621,3 +621,15 @@ def test_a_drop_must_only_do_no_harm() -> None:
     worse = judge(measured(a=10.0), measured(a=20.0), min_gain=0.1, max_regression=0.1, created=False)
     nothing = judge(Measurement("none"), Measurement("none"), min_gain=0.1, max_regression=0.1, created=False)
     assert (same.keep, worse.keep, nothing.keep) == (True, False, True)
+
+
+def test_a_gain_without_another_plan_is_the_machines() -> None:
+    def reading(ms: float, blocks: float) -> Measurement:
+        return Measurement("replay", (QueryMeasure("a", "a", 20, ms, blocks, 0.1),))
+
+    same = judge(reading(1.39, 400), reading(1.16, 400), min_gain=0.1, max_regression=0.1)
+    fewer = judge(reading(1.39, 400), reading(1.16, 40), min_gain=0.1, max_regression=0.1)
+
+    assert same.keep is False
+    assert "as many blocks as before" in same.reason
+    assert fewer.keep is True

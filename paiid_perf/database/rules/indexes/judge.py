@@ -17,6 +17,10 @@ WEIGHT = 0.01
 CONFIDENCE = 0.01
 #: Differences under this many ms a call are the clock's, not the plan's.
 NOISE_MS = 0.05
+#: A gain that no busy moment of the machine explains.
+BEYOND_NOISE = 0.5
+#: Blocks per call within this fraction of each other are the same plan's.
+SAME_BLOCKS = 0.02
 #: A window with fewer calls than this says nothing yet.
 ENOUGH_CALLS = 20
 
@@ -66,6 +70,8 @@ def judge(
         return Verdict(True, f"nothing got slower without it; {numbers}", gain)
     if after.numbers.get("scans", 1.0) <= before.numbers.get("scans", 0.0) and after.method == "window":
         return Verdict(False, f"no query used it; {numbers}", gain)
+    if gain < BEYOND_NOISE and _same_blocks(affected):
+        return Verdict(False, f"its queries read as many blocks as before: no plan uses it; {numbers}", gain)
     if gain < min_gain and not _fewer_blocks(affected, min_gain):
         return Verdict(False, f"it gained less than {min_gain:.0%}; {numbers}", gain)
     return Verdict(True, numbers, gain)
@@ -119,6 +125,13 @@ def _fewer_blocks(pairs: list[Compared], min_gain: float) -> bool:
     return before > 0 and 1.0 - after / before >= max(0.5, min_gain)
 
 
+def _same_blocks(pairs: list[Compared]) -> bool:
+    """Whether every affected query reads what it read before: a plan that uses another index does not, so what
+    looks like a gain is the machine's."""
+    changes = [p.more_blocks for p in pairs]
+    return bool(changes) and all(change is not None and abs(change) <= SAME_BLOCKS for change in changes)
+
+
 def _regression(pairs: list[Compared], limit: float) -> Compared | None:
     """The worst query of weight that got slower beyond noise; None where there is none."""
     total = sum(p.weight for p in pairs)
@@ -130,7 +143,7 @@ def _is_slower(pair: Compared, limit: float) -> bool:
     if pair.slower <= limit or pair.after.mean_ms - pair.before.mean_ms < NOISE_MS:
         return False
     more = pair.more_blocks
-    if more is not None and more <= 0.02:
+    if more is not None and more <= SAME_BLOCKS:
         # As many blocks as before and more time: the machine, unless it is far beyond what a machine does.
         return pair.slower > max(1.0, 5 * limit) and probability_same(pair) < CONFIDENCE
     return probability_same(pair) < CONFIDENCE
