@@ -36,7 +36,9 @@ MOVES: dict[str, frozenset[str]] = {
         {State.APPROVED, State.APPLYING, State.DISMISSED, State.SUPERSEDED, State.EXPIRED}
     ),
     State.APPROVED: frozenset({State.APPLYING, State.DISMISSED, State.EXPIRED, State.SUPERSEDED}),
-    State.APPLYING: frozenset({State.VERIFYING, State.FAILED, State.PROPOSED, State.APPROVED}),
+    State.APPLYING: frozenset(
+        {State.VERIFYING, State.FAILED, State.PROPOSED, State.APPROVED, State.SUPERSEDED}
+    ),
     State.VERIFYING: frozenset({State.KEPT, State.REVERTED, State.FAILED}),
     State.KEPT: frozenset({State.REVERTED, State.FAILED}),
     State.DISMISSED: frozenset({State.PROPOSED}),
@@ -288,7 +290,7 @@ def carry_out(rec: Recommendation, context: ChangeContext, tally: Tally, by: str
     """measure → apply → (measure → judge): the closed loop for one change.
 
     Raises:
-        ActionRefused: there is nothing to apply.
+        ActionRefused: there is nothing to apply, or what it stood on is gone; the row is closed with the reason.
         ActionFailed: the change did not take; its clean-up has run and the row says why.
     """
     handler = _handler(rec)
@@ -298,6 +300,13 @@ def carry_out(rec: Recommendation, context: ChangeContext, tally: Tally, by: str
             rec.before = handler.measure(rec.payload, context).to_json()
             rec.save(update_fields=["before"])
         facts = handler.apply(rec.payload, context)
+    except ActionRefused as refusal:
+        # What it stood on is gone (an index that should serve in its place was reverted, say): nothing was done.
+        reason = str(refusal)
+        _move(
+            rec, State.SUPERSEDED, context.now, by=by, reason=reason, outcome=reason, finished_at=context.now
+        )
+        raise
     except Exception as error:
         tally.counts["failed"] += 1
         _abandon(rec, handler, context, error)
@@ -359,7 +368,7 @@ def _refusal(rec: Recommendation, terms: Terms, now: datetime) -> str:
 def _guarded(rec: Recommendation, context: ChangeContext, tally: Tally) -> None:
     try:
         carry_out(rec, context, tally)
-    except (ActionFailed, InvalidTransition) as error:
+    except (ActionFailed, ActionRefused, InvalidTransition) as error:
         logger.warning("%s", error)
 
 

@@ -200,6 +200,18 @@ def test_a_change_that_fails_is_cleaned_up_and_says_why(bench, clock):
     assert bench.calls == ["apply", "clean_up"]
 
 
+def test_a_change_whose_ground_is_gone_is_closed_and_has_not_failed(bench, clock):
+    bench.fails_with = ActionRefused("the index that should serve in its place is not there")
+    rec = propose(clock)
+
+    assert not any(settle(AUTO, clock).values())
+
+    rec.refresh_from_db()
+    assert (rec.state, rec.outcome) == (State.SUPERSEDED, str(bench.fails_with))
+    bench.fails_with = None
+    assert propose(clock).pk != rec.pk
+
+
 def test_one_failure_leaves_the_others_to_go_on(bench, clock):
     propose(clock, key="bad", expected_gain=0.9)
     propose(clock, key="good", expected_gain=0.1)
