@@ -78,7 +78,7 @@ def _database() -> dict[str, Any]:
     database: dict[str, Any] = environ.Env.db_url_config(url)
     if database["ENGINE"].endswith("postgresql") and env.bool("DATABASE_POOL", default=False):
         # Each gunicorn worker and each Celery worker process has a pool of its own.
-        options = {"min_size": 5, "max_size": 20, "timeout": 10}
+        options = {"min_size": 5, "max_size": 20, "timeout": 3}
         database["OPTIONS"] = database.get("OPTIONS", {}) | {"pool": options}
         database["CONN_HEALTH_CHECKS"] = True  # a restarted server costs no request
     return database

@@ -218,7 +218,7 @@ def _count_statements() -> None:
     try:
         with connection.cursor() as cursor:
             cursor.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
-            cursor.execute("SELECT FROM pg_stat_statements LIMIT 0")
+            cursor.execute("SELECT FROM pg_stat_statements LIMIT 1")
     except DatabaseError as error:
         raise RuntimeError(
             "the demo measures the database with pg_stat_statements: preload it (shared_preload_libraries) and "
