@@ -147,7 +147,6 @@ PAIID_PERF: dict[str, Any] = {
     # Reading is the default; the demo asks for "auto".
     "POLICY": {"*": env.str("PAIID_PERF_POLICY", default="report")},
     "VERIFY": env.str("PAIID_PERF_VERIFY", default="window"),
-    "MAX_CHANGES_PER_RUN": 50,  # one run does all that there is to do, so a second one has nothing left
     # SHA-256 of a bearer token, in hex: its rights.
     "API_TOKENS": env.json("PAIID_PERF_API_TOKENS", default={}),
     "QUERY_SAMPLE_RATE": env.float("PAIID_PERF_QUERY_SAMPLE_RATE", default=0.01),

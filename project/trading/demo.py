@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
+import psycopg
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
@@ -28,7 +29,7 @@ from tqdm import tqdm
 from paiid_perf.cache import memory_report
 from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ChangeContext
-from paiid_perf.exceptions import ActionRefused
+from paiid_perf.exceptions import ActionRefused, PerfError
 from paiid_perf.models import OptimizationRun, Recommendation
 from paiid_perf.optimization import ledger, runner, upkeep
 from paiid_perf.optimization.health import describe
@@ -245,6 +246,10 @@ def _undo(change: Recommendation) -> bool:
         ledger.revert(change, None)
     except ActionRefused:  # rows that were deleted by rule do not come back
         return False
+    except (PerfError, psycopg.Error) as error:
+        raise RuntimeError(
+            f"an earlier demo's change stays ({change}: {error}); start with --fresh"
+        ) from error
     return True
 
 
