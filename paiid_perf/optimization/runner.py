@@ -38,6 +38,8 @@ QUEUE_PATIENCE = timedelta(minutes=10)
 WRITE_EVERY_SECONDS = 0.5
 #: How long the runner waits for a database that went away before it gives up writing.
 DATABASE_PATIENCE_SECONDS = 30.0
+#: The same where it has been waited for in vain already.
+RECONNECT_SECONDS = 1.0
 
 
 # --- asking for a run ------------------------------------------------------------------------------
@@ -215,11 +217,13 @@ class _Execution:
     def _fail(self, error: Exception) -> None:
         """Best effort: with the database gone for good, the next run marks this one interrupted."""
         self.run.status, self.run.error = Status.FAILED, f"{type(error).__name__}: {error}"
+        has_waited = isinstance(error, OperationalError | InterfaceError)
         with suppress(DatabaseError, InterfaceError):
             _persist(
                 lambda: self._save(
                     status=Status.FAILED, error=self.run.error, finished_at=timezone.now(), step="failed"
-                )
+                ),
+                patience=RECONNECT_SECONDS if has_waited else None,
             )
 
     def _progress(self, fraction: float, step: str) -> None:
@@ -310,9 +314,9 @@ def _interrupt_others(run: OptimizationRun | None, now: datetime) -> None:
 # --- a database that goes away ----------------------------------------------------------------------
 
 
-def _persist(write: Callable[[], T]) -> T:
-    """Do a write of the runner's own, waiting a bounded time for a database that is restarting."""
-    deadline = time.monotonic() + DATABASE_PATIENCE_SECONDS
+def _persist(write: Callable[[], T], patience: float | None = None) -> T:
+    """Do a write of the runner's own, waiting a bounded time (seconds) for a database that is restarting."""
+    deadline = time.monotonic() + (DATABASE_PATIENCE_SECONDS if patience is None else patience)
     pause = 0.2
     while True:
         try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -65,6 +66,8 @@ class Command(BaseCommand):
             code = ALREADY_RUNNING
         except PerfError as error:
             raise CommandError(str(error), returncode=USAGE) from error
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"the database does not answer: {error}", returncode=PHASE_FAILED) from error
         if code:
             sys.exit(code)
 
