@@ -19,11 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
 
-from project.embedded import ROOT, free_port
+from project.embedded import ROOT, Servers, free_port
 from project.trading import loader, site, traffic
 
 T = TypeVar("T")
@@ -180,12 +181,32 @@ class Stage:
         act = process.environment["PAIID_PERF_ACT"]
         return replace(process, environment={**self.environment, "PAIID_PERF_ACT": act})
 
-    def use(self, requests: int = 400) -> None:
+    def use(self, requests: int = 300) -> None:
         """Let people use the site for a while, as it was written: a workload to advise on."""
         with self.serving(act=False) as port:
             planned = traffic.plan(1, loader.Size.of(SCALE), requests)
             outcome = traffic.send(planned, port, self.sessions)
         assert outcome.errors == 0
+
+
+@contextmanager
+def stage_on(
+    servers: Servers, name: str, redis_database: int, directory: Path, **environment: str
+) -> Iterator[Stage]:
+    """A loaded site on servers that others use, too; its database is dropped at the end of the block."""
+    url = urlunsplit(urlsplit(servers.database_url)._replace(path=f"/{name}"))
+    redis_url = f"{servers.redis_url.rstrip('/').removesuffix('/0')}/{redis_database}"
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        database = sql.Identifier(name)
+        drop = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(database)
+        connection.execute(drop)
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
+        try:
+            stage = Stage(url, redis_url, directory, more=environment)
+            stage.prepare()
+            yield stage
+        finally:
+            connection.execute(drop)
 
 
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
@@ -195,7 +216,9 @@ SELECT tablename FROM pg_tables
 """
 
 
-def ended(process: subprocess.Popen[str], seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess[str]:
+def ended(
+    process: subprocess.Popen[str], seconds: float = COMMAND_SECONDS
+) -> subprocess.CompletedProcess[str]:
     """What the process said, once it has ended; it is killed where it does not in time."""
     try:
         out, err = process.communicate(timeout=seconds)
@@ -234,7 +257,13 @@ class Answer:
 
 
 def ask(
-    port: int, path: str, *, method: str = "GET", body: str | None = None, timeout: float = 100, **headers: str
+    port: int,
+    path: str,
+    *,
+    method: str = "GET",
+    body: str | None = None,
+    timeout: float = 100,
+    **headers: str,
 ) -> Answer:
     """One request on a connection of its own; ``User_Agent="x"`` is the header ``User-Agent``."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)

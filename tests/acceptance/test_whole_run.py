@@ -6,13 +6,16 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.conftest import MakeStage
-from tests.acceptance.stage import Answer, Stage, ask, ended, wait_for
+from tests.acceptance.stage import Answer, Stage, ask, ended, stage_on, wait_for
+
+if TYPE_CHECKING:
+    from project.embedded import Servers
 
 pytestmark = pytest.mark.timeout(180)
 TOKEN = "a token of this test"
@@ -40,11 +43,13 @@ class Refusals:
 
 
 @pytest.fixture(scope="module")
-def stage(make_stage: MakeStage) -> Stage:
+def stage(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     rights = {hashlib.sha256(TOKEN.encode()).hexdigest(): ["run", "view"]}
-    stage = make_stage("acceptance_whole_run", 7, PAIID_PERF_API_TOKENS=json.dumps(rights))
-    stage.use()
-    return stage
+    directory = tmp_path_factory.mktemp("site")
+    tokens = {"PAIID_PERF_API_TOKENS": json.dumps(rights)}
+    with stage_on(servers, "acceptance_whole_run", 7, directory, **tokens) as stage:
+        stage.use()
+        yield stage
 
 
 @pytest.fixture(scope="module")
