@@ -44,6 +44,7 @@ WARM_UP_REQUESTS = 200
 REQUESTS_PER_SECOND = 300
 RUN_TIMEOUT_SECONDS = 900
 POLL_SECONDS = 0.3
+PERCENT_BAR = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}{postfix}"
 #: One row per normalised statement of this database, the users' counters added up.
 COUNTERS_SQL = """
 SELECT queryid, min(query), sum(calls), sum(total_exec_time), sum(total_exec_time) / sum(calls),
@@ -119,7 +120,7 @@ class Demo:
         run = runner.request("full", "demo")
         if not runner.enqueue(run):
             raise RuntimeError("Celery's broker does not take the run; see celery.log")
-        with self._bar("Optimizing", 100, "%") as bar:
+        with self._bar("Optimizing", 100, "%", bar_format=PERCENT_BAR) as bar:
             for progress, step in _watch(run):
                 bar.set_postfix_str(step[:60], refresh=False)
                 bar.update(round(100 * progress) - bar.n)
@@ -164,9 +165,9 @@ class Demo:
             outcome = traffic.send(planned, port, self.sessions, seconds=seconds, report=bar.update)
         return outcome, tuple(headline.window(earlier, _counters()))
 
-    def _bar(self, label: str, total: float | None, unit: str) -> tqdm[Any]:
+    def _bar(self, label: str, total: float | None, unit: str, **how: Any) -> tqdm[Any]:
         hidden = not self.options.out.isatty()
-        return tqdm(total=total, desc=label, unit=unit, file=self.options.out, disable=hidden)
+        return tqdm(total=total, desc=label, unit=unit, file=self.options.out, disable=hidden, **how)
 
 
 def run(demo: Demo) -> tuple[dict[str, Any], Login]:

@@ -121,7 +121,11 @@ class Pass:
 
 
 def headline(before: Pass, after: Pass) -> dict[str, dict[str, float | None]]:
-    """``{name: {"before", "after", "improvement"}}``; improvement is 1 - after / before, None where undefined."""
+    """``{name: {"before", "after", "improvement"}}``; improvement is 1 - after / before, None where undefined.
+
+    The cache's memory is that of one set of values, those cached after the run: *before* as Django's own cache would
+    have pickled them, *after* as they are stored.
+    """
     measures = {
         "database_query_ms": lambda p: mean_ms(p.queries),
         "database_query_p95_ms": lambda p: percentile_ms(p.queries, 0.95),

@@ -65,7 +65,7 @@ class Command(BaseCommand):
                 self._with_servers(options)
         except KeyboardInterrupt:
             if DIRECTORY not in os.environ:
-                self.stderr.write("Stopped.")
+                _say("Stopped.")
             sys.exit(130)
         except RuntimeError as error:
             raise CommandError(str(error)) from error
@@ -73,7 +73,7 @@ class Command(BaseCommand):
     def _with_servers(self, options: dict[str, Any]) -> None:
         _check_port(options["port"])
         with start_servers("demo", fresh=options["fresh"]) as servers:
-            self.stderr.write(_where(servers))
+            _say(_where(servers))
             sys.exit(_wait_for(_child(servers)))
 
     def _on_servers(self, options: dict[str, Any]) -> None:
@@ -97,12 +97,17 @@ class Command(BaseCommand):
             show.close()
 
     def _serve(self, show: demo.Demo, login: demo.Login) -> NoReturn:
-        self.stderr.write(
+        _say(
             f"\nThe console: http://127.0.0.1:{show.port}/admin/paiid_perf/\n"
             f"Sign in as {login.name} with {login.password} (made for this demo). Ctrl-C stops everything."
         )
         while True:
             time.sleep(1)
+
+
+def _say(text: str) -> None:
+    """Django's self.stderr is for errors: red on a terminal."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _check_port(port: int) -> None:
