@@ -62,7 +62,7 @@ class PageAdmin(ModelAdmin):
             "title": title,
             "media": self.media,
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, template, {**shared, **context})
 
     def address(self, name: str, *args: Any) -> str:

@@ -35,6 +35,7 @@ AREA_NAMES: Mapping[str, str | Promise] = {
 }
 State = Recommendation.State
 SHOWN = 6
+DEFAULT_WINDOW = "1h"
 MARKS = 100
 HISTORY = 40
 #: Beat writes a heartbeat each minute; without one for this long it is called silent.
@@ -111,7 +112,7 @@ def gather(now: datetime, window: str) -> Overview:
     all_ms = sum(row.total_ms for row in endpoints)
     runs = list(OptimizationRun.objects.select_related("user")[:SHOWN])
     counts: dict[str, int] = dict(
-        Recommendation.objects.order_by().values_list("state").annotate(Count("pk"))  # type: ignore[arg-type]
+        Recommendation.objects.order_by().values_list("state").annotate(Count("pk"))
     )
     return Overview(
         score=score,

@@ -9,7 +9,7 @@ from django.utils.translation import gettext as _
 
 #: unit → (from this value on, divisor, unit shown), largest first; the last one serves what is smaller.
 UNITS: dict[str, tuple[tuple[float, float, str], ...]] = {
-    "ms": ((60_000, 60_000, "min"), (1_000, 1_000, "s"), (0.01, 1, "ms"), (0, 0.001, "µs")),
+    "ms": ((60_000, 60_000, "min"), (1_000, 1_000, "s"), (0.1, 1, "ms"), (0, 0.001, "µs")),
     "s": ((86_400, 86_400, "d"), (3_600, 3_600, "h"), (60, 60, "min"), (1, 1, "s"), (0, 0.001, "ms")),
     # as pg_size_pretty writes them
     "bytes": (

@@ -14,6 +14,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.functional import Promise
@@ -37,7 +38,7 @@ from paiid_perf.admin.base import (
     post_only,
     require,
 )
-from paiid_perf.admin.console import AREA_NAMES, areas_of
+from paiid_perf.admin.console import AREA_NAMES, DEFAULT_WINDOW, areas_of
 from paiid_perf.admin.evidence import Compared, compared, facts_of, won
 from paiid_perf.admin.figures import duration, number, signed
 from paiid_perf.contracts import ADVICE
@@ -53,6 +54,7 @@ from paiid_perf.models import (
 )
 from paiid_perf.optimization import ledger, runner
 from paiid_perf.optimization.health import describe
+from paiid_perf.optimization.reports import WINDOWS
 from paiid_perf.security import blocks
 
 # --- runs ----------------------------------------------------------------------------------------------
@@ -76,6 +78,7 @@ class OptimizationRunAdmin(PageAdmin):
         return [
             path("start/<str:kind>/", wrap(self.start_view), name="paiid_perf_run_start"),
             path("<int:pk>/progress/", wrap(self.progress_view), name="paiid_perf_run_progress"),
+            path("report/", wrap(self.report_view), name="paiid_perf_report"),
             *super().get_urls(),
         ]
 
@@ -93,6 +96,16 @@ class OptimizationRunAdmin(PageAdmin):
         run = get_object_or_404(OptimizationRun.objects.prefetch_related("phases"), pk=pk)
         words = {"status_label": run.get_status_display(), "elapsed": duration(_elapsed(run))}
         return JsonResponse(describe(run) | words)
+
+    def report_view(self, request: HttpRequest) -> HttpResponse:
+        """The report of a window as one file, which needs nothing else to be read or printed."""
+        require(request, VIEW)
+        window = request.GET.get("window", DEFAULT_WINDOW)
+        known = window if window in WINDOWS else DEFAULT_WINDOW
+        name = f"performance-{timezone.localdate():%Y-%m-%d}-{known}.html"
+        answer = HttpResponse(render_to_string("paiid_perf/report.html", {"window": known}))
+        answer["Content-Disposition"] = f'attachment; filename="{name}"'
+        return answer
 
     @admin.action(description=gettext_lazy("Run full optimization"), permissions=["run"])
     def start_full(self, request: HttpRequest, queryset: QuerySet[OptimizationRun]) -> HttpResponse:
@@ -146,7 +159,7 @@ class OptimizationRunAdmin(PageAdmin):
     def _start(self, request: HttpRequest, kind: str) -> HttpResponse:
         require(request, RUN)
         try:
-            run = runner.request(kind, "admin", request.user)  # type: ignore[arg-type]
+            run = runner.request(kind, "admin", request.user)
         except AlreadyRunning as error:
             self.message_user(request, str(error), messages.WARNING)
             return HttpResponseRedirect(self.address("paiid_perf_optimizationrun_change", error.run_id))
@@ -410,7 +423,7 @@ class RecommendationAdmin(PageAdmin):
             moved = BY_HAND[move.name](rec, request.user, **more)
             return _("now %(state)s.") % {"state": moved.get_state_display()}
         if move.name == "apply" and rec.state == Recommendation.State.PROPOSED:
-            ledger.approve(rec, request.user)  # type: ignore[arg-type]
+            ledger.approve(rec, request.user)
         if QUEUED[move.name](rec, request.user):
             return _("a worker does it now; its page shows what becomes of it.")
         command = f"manage.py perf {move.name} {rec.pk}"
@@ -602,8 +615,7 @@ class BlockedAddressAdmin(PageAdmin):
 
     def get_form(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         form = super().get_form(request, *args, **kwargs)
-        form.request = request
-        return form
+        return type(form.__name__, (form,), {"request": request})
 
     def save_model(self, request: HttpRequest, obj: BlockedAddress, form: Any, change: bool) -> None:
         for_ = None if obj.expires_at is None else obj.expires_at - timezone.now()

@@ -20,7 +20,7 @@ TYPE_NAMES = {bool: "true or false", int: "a whole number", str: "a text"}
 
 
 class BadInput(PerfError):
-    """What was sent cannot be used; ``field`` is the part that is wrong (empty: the whole body)."""
+    """What was sent cannot be used; ``field`` is the part that is wrong (``body``: the whole of it)."""
 
     def __init__(self, field: str, message: str) -> None:
         self.field = field
@@ -36,9 +36,9 @@ def run_options(request: HttpRequest) -> dict[str, Any]:
     try:
         body = json.loads(request.body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise BadInput("", "the body is not JSON; send nothing, or an object.") from error
+        raise BadInput("body", "the body is not JSON; send nothing, or an object.") from error
     if not isinstance(body, dict):
-        raise BadInput("", "the body must be a JSON object.")
+        raise BadInput("body", "the body must be a JSON object.")
     for name, value in body.items():
         if name not in RUN_FIELDS:
             raise BadInput(name, f"{name!r} is not a field; known: {', '.join(RUN_FIELDS)}.")

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from django import template
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
-from django.utils.safestring import SafeString
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from paiid_perf.admin import charts, figures
 from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
-from paiid_perf.admin.console import gather
+from paiid_perf.admin.console import DEFAULT_WINDOW, Overview, gather
 from paiid_perf.optimization.reports import WINDOWS
 
 register = template.Library()
-DEFAULT_WINDOW = "1h"
+STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "console.css"
 #: what comes after ``admin:`` in the address's name → the tab's label
 TABS: dict[str, str | Promise] = {
     "paiid_perf_recommendation_changelist": gettext_lazy("Recommendations"),
@@ -67,6 +68,18 @@ def perf_tabs(context: dict[str, Any]) -> dict[str, Any]:
     pages = [(label, reverse(f"admin:{name}", current_app=site)) for name, label in TABS.items()]
     tabs = [Tab(label, url, request.path.startswith(url)) for label, url in pages]
     return {"tabs": [Tab(_("Overview"), home, request.path == home), *tabs]}
+
+
+@register.simple_tag
+def perf_report(window: str) -> Overview:
+    """The overview's facts, for a report that stands alone."""
+    return gather(timezone.now(), window)
+
+
+@register.simple_tag
+def perf_styles() -> SafeString:
+    """Our style sheet's text: a report is one file."""
+    return mark_safe(STYLES.read_text())  # noqa: S308 - our own file
 
 
 @register.simple_tag

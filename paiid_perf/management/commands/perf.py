@@ -7,11 +7,13 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
+from django.template.loader import render_to_string
 from django.utils import timezone
 from tqdm import tqdm
 
@@ -23,6 +25,7 @@ from paiid_perf.exceptions import AlreadyRunning, PerfError
 from paiid_perf.models import OptimizationRun, Recommendation
 from paiid_perf.optimization import health as site_health
 from paiid_perf.optimization import ledger, reports, runner
+from paiid_perf.security import blocks
 
 DONE, PHASE_FAILED, USAGE, ALREADY_RUNNING = 0, 1, 2, 3
 EPILOG = """
@@ -36,6 +39,8 @@ examples:
   perf report --window 24h          everything on one page, as Markdown
   perf approve 12                   let the next run apply recommendation #12
   perf revert 12                    take change #12 back
+  perf report --format html --out report.html
+  perf ban 203.0.113.7 --minutes 60 --reason scanner
 
 exit status: 0 done, 1 a phase failed, 2 usage, 3 another run is at work
 """
@@ -212,20 +217,35 @@ def _health(command: Command, options: dict[str, Any]) -> int:
     return PHASE_FAILED if found.status == "down" else DONE
 
 
+#: format → the report's text; HTML is one file that needs nothing else.
+REPORTS: dict[str, Callable[[str], str]] = {
+    "text": lambda window: reports.text(_facts(window)),
+    "md": lambda window: reports.text(_facts(window)),
+    "json": lambda window: json.dumps(_facts(window), indent=2) + "\n",
+    "html": lambda window: render_to_string("paiid_perf/report.html", {"window": window}),
+}
+
+
+def _facts(window: str) -> dict[str, Any]:
+    return reports.report(timezone.now(), reports.WINDOWS[window])
+
+
 def _report_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--window", choices=sorted(reports.WINDOWS), default="24h")
-    parser.add_argument("--format", choices=("md", "json"), default="md")
+    parser.add_argument("--window", choices=tuple(reports.WINDOWS), default="24h")
+    parser.add_argument("--format", choices=tuple(REPORTS), default="md")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
 
 
 def _report(command: Command, options: dict[str, Any]) -> int:
-    found = reports.report(timezone.now(), reports.WINDOWS[options["window"]])
-    text = reports.text(found) if options["format"] == "md" else json.dumps(found, indent=2) + "\n"
+    text = REPORTS[options["format"]](options["window"])
     if options["out"] is None:
         command.stdout.write(text, ending="")
-    else:
+        return DONE
+    try:
         options["out"].write_text(text)
-        command.stderr.write(f"Written to {options['out']}.")
+    except OSError as error:
+        raise CommandError(f"{options['out']}: {error.strerror}.", returncode=USAGE) from error
+    command.stderr.write(f"Written to {options['out']}.")
     return DONE
 
 
@@ -262,6 +282,34 @@ def _settle(command: Command, options: dict[str, Any]) -> int:
     return DONE
 
 
+# --- blocked addresses --------------------------------------------------------------------------------------
+
+
+def _network_argument(parser: ArgumentParser) -> None:
+    parser.add_argument("network", help="203.0.113.7, 203.0.113.0/24, 2001:db8::/32")
+
+
+def _ban_arguments(parser: ArgumentParser) -> None:
+    _network_argument(parser)
+    parser.add_argument("--minutes", type=int, metavar="N", help="for how long (default: until unban)")
+    parser.add_argument("--reason", default="", help="kept on the row")
+
+
+def _ban(command: Command, options: dict[str, Any]) -> int:
+    minutes = options["minutes"]
+    row = blocks.ban(options["network"], timedelta(minutes=minutes) if minutes else None, options["reason"])
+    until = f"until {timezone.localtime(row.expires_at):%Y-%m-%d %H:%M}" if row.expires_at else "until unban"
+    command.stdout.write(f"{row.network} gets 403 {until}.")
+    return DONE
+
+
+def _unban(command: Command, options: dict[str, Any]) -> int:
+    removed = blocks.unban(options["network"])
+    told = "is not blocked any more" if removed else "was not blocked"
+    command.stdout.write(f"{options['network']} {told}.")
+    return DONE
+
+
 def _nothing(parser: ArgumentParser) -> None:
     """No arguments."""
 
@@ -278,5 +326,7 @@ ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Work]] = {
     "revert": ("Take a change back.", _id_argument, _on_row(ledger.revert)),
     "dismiss": ("Close a recommendation for good.", _dismiss_arguments, _on_row(ledger.dismiss)),
     "reopen": ("Undo a dismissal.", _id_argument, _on_row(ledger.reopen)),
+    "ban": ("Answer a network with 403.", _ban_arguments, _ban),
+    "unban": ("Let a blocked network in again.", _network_argument, _unban),
     "settle": ("Judge the changes whose window is over.", _nothing, _settle),
 }

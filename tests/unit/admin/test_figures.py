@@ -17,7 +17,7 @@ from paiid_perf.admin.evidence import compared, facts_of, won
         (340.4, "ms", "340 ms"),
         (0.2061, "ms", "0.206 ms"),
         (22.04, "ms", "22 ms"),
-        (0.0394, "ms", "0.0394 ms"),
+        (0.0394, "ms", "39.4 µs"),
         (0.004, "ms", "4 µs"),
         (0, "ms", "0 ms"),
         (90_000, "ms", "1.5 min"),
