@@ -212,7 +212,8 @@ def _security_score(*, act: bool) -> float | None:
 
 
 def _area(run: OptimizationRun, name: str) -> float | None:
-    return run.score.get("areas", {}).get(name, {}).get("score")
+    score: float | None = run.score.get("areas", {}).get(name, {}).get("score")
+    return score
 
 
 def _count_statements() -> None:

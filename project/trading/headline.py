@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,7 +126,7 @@ def headline(before: Pass, after: Pass) -> dict[str, dict[str, float | None]]:
     The cache's memory is that of one set of values, those cached after the run: *before* as Django's own cache would
     have pickled them, *after* as they are stored.
     """
-    measures = {
+    measures: dict[str, Callable[[Pass], float | None]] = {
         "database_query_ms": lambda p: mean_ms(p.queries),
         "database_query_p95_ms": lambda p: percentile_ms(p.queries, 0.95),
         "api_response_ms": lambda p: p.outcome.mean_ms,

@@ -64,7 +64,7 @@ def instruments() -> list[Value]:
 
 
 def _compute_instruments() -> list[Value]:
-    return list(Instrument.objects.order_by("symbol").values("symbol", "name", "sector"))
+    return [dict(row) for row in Instrument.objects.order_by("symbol").values("symbol", "name", "sector")]
 
 
 def most_watched_instruments(limit: int) -> Iterable[Instrument]:
@@ -97,7 +97,7 @@ def valuation_of(portfolio: Portfolio) -> Callable[[], Value]:
 
 def latest_price(instrument: Instrument) -> Decimal | None:
     tick = instrument.ticks.order_by("-at").first()
-    return tick and tick.price
+    return tick.price if tick else None
 
 
 def recently_active_portfolios(limit: int) -> Iterable[Portfolio]:

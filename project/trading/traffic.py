@@ -132,7 +132,7 @@ def send(
     *,
     seconds: float | None = None,
     clients: int = CLIENTS,
-    report: Callable[[int], None] = lambda done: None,
+    report: Callable[[int], object] = lambda done: None,
 ) -> Outcome:
     """Send the plan over keep-alive connections; with ``seconds``, stop drawing from it after that long.
 
