@@ -95,6 +95,7 @@ def client_of(person):
 
     def make(role, **options):
         client = Client(enforce_csrf_checks=True, **options)
+        client.cookies["csrftoken"] = "a" * 32
         if role == "anonymous":
             return client
         if role == "superuser":
@@ -103,7 +104,6 @@ def client_of(person):
             client.force_login(person(role, "view_console", "run_optimization", is_staff=False))
         else:
             client.force_login(person(role, *STAFF[role]))
-        client.cookies["csrftoken"] = "a" * 32
         return client
 
     return make
