@@ -490,7 +490,8 @@ def _neighbours(look: _Look, table: TableKey, affected: set[str]) -> list[dict[s
 def _drops(look: _Look, source: Source, chosen: Selection, terms: _Terms) -> list[Proposal]:
     coming = {p.candidate.spec: names.index_name(p.candidate.spec) for p in chosen.picks}
     found: list[Proposal] = []
-    for table in look.catalog.tables.values():
+    # On a small table an index costs nothing worth a change.
+    for table in (t for t in look.catalog.tables.values() if t.rows >= candidate_rules.ROW_FLOOR):
         thought_of = (*drops.redundant(table, coming), *drops.unused(table, look.catalog, terms.now))
         found += [
             _drop(d, look, terms.alias) for d in thought_of if _harmless(d, look, source, frozenset(coming))

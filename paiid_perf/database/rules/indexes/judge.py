@@ -67,7 +67,7 @@ def judge(
     if worst is not None:
         return Verdict(False, f"{_named(worst)} is {worst.slower:.0%} slower; {numbers}", gain)
     if not created:
-        return Verdict(True, f"nothing got slower without it; {numbers}", gain)
+        return Verdict(True, f"nothing got slower beyond noise without it; {_times(affected or pairs)}")
     if after.numbers.get("scans", 1.0) <= before.numbers.get("scans", 0.0) and after.method == "window":
         return Verdict(False, f"no query used it; {numbers}", gain)
     if gain < BEYOND_NOISE and _same_blocks(affected):
@@ -166,9 +166,12 @@ def _named(pair: Compared) -> str:
 
 
 def _numbers(pairs: list[Compared], gain: float) -> str:
+    return f"{_times(pairs)} ({gain:+.0%} gained)"
+
+
+def _times(pairs: list[Compared]) -> str:
     before = sum(max(p.after.calls, 1.0) * p.before.mean_ms for p in pairs)
     after = sum(max(p.after.calls, 1.0) * p.after.mean_ms for p in pairs)
     calls = sum(max(p.after.calls, 1.0) for p in pairs)
-    return (
-        f"{before / calls:.3f} → {after / calls:.3f} ms a call over {len(pairs)} queries ({gain:+.0%} gained)"
-    )
+    queries = "1 query" if len(pairs) == 1 else f"{len(pairs)} queries"
+    return f"{before / calls:.3f} → {after / calls:.3f} ms a call over {queries}"
