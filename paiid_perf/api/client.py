@@ -8,6 +8,7 @@ one subscriber is given (RFC 6177).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -15,6 +16,8 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.conf import settings as django_settings
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import Error as DatabaseFailure
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject, empty
 
@@ -28,6 +31,9 @@ REMEMBERED = 8_192
 #: Hops of X-Forwarded-For that are looked at, from the right.
 MAX_HOPS = 20
 IPV6_PREFIX = 64
+#: Asking who the user is raises these where sessions are in a database that is away (and, on an event loop, was
+#: asked in vain before). What is the same for everybody can be answered all the same.
+NO_USER_TO_BE_HAD = (DatabaseFailure, SynchronousOnlyOperation)
 
 
 def client_address(meta: Mapping[str, Any], trusted: Sequence[str]) -> str:
@@ -140,7 +146,8 @@ def is_unknown(request: HttpRequest) -> bool:
 
 async def meet_user(request: HttpRequest) -> None:
     """Look the user up off the event loop, so that asking for it later does not touch the database there."""
-    await sync_to_async(user_of)(request)
+    with suppress(*NO_USER_TO_BE_HAD):
+        await sync_to_async(user_of)(request)
 
 
 def has_session(request: HttpRequest) -> bool:

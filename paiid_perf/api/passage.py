@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
 from paiid_perf.api import compression, headers, responses, watch
-from paiid_perf.api.client import client_address, is_in, is_unknown
+from paiid_perf.api.client import NO_USER_TO_BE_HAD, client_address, is_in, is_unknown
 from paiid_perf.api.endpoints import Endpoint, Route, endpoints
 from paiid_perf.api.headers import Timing
 from paiid_perf.api.limits import Limit, limit_of
@@ -92,8 +92,11 @@ class Passage:
     def question(self, limited: bool) -> Question | None:
         """What to ask the store; None where there is nothing to ask."""
         endpoint, settings = self.endpoint, self.settings
-        if limited and endpoint.rate and endpoint.declared and settings.RATE_LIMITS:
-            self.limit = limit_of(endpoint.declared, endpoint.rate, self.request, self.address)
+        try:
+            if limited and endpoint.rate and endpoint.declared and settings.RATE_LIMITS:
+                self.limit = limit_of(endpoint.declared, endpoint.rate, self.request, self.address)
+        except NO_USER_TO_BE_HAD:
+            self.limit = None  # limits fail open
         if endpoint.strategy and settings.RESPONSE_CACHE:
             self.lookup = self._lookup()
         if self.limit is None and self.lookup is None:
@@ -104,7 +107,10 @@ class Passage:
         strategy = self.endpoint.strategy
         if strategy is None or not responses.is_cacheable(self.request):
             return None
-        self.asker = responses.asker_of(self.request, strategy)
+        try:
+            self.asker = responses.asker_of(self.request, strategy)
+        except NO_USER_TO_BE_HAD:
+            self.asker = None
         if self.asker is None:
             self.cache, self.detail = "BYPASS", "fwd=bypass"
             return None
