@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,6 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 from psycopg import sql
+from redis import Redis
 
 from project.embedded import ROOT, Servers, free_port
 from project.trading import loader, site, traffic
@@ -61,6 +62,7 @@ class Stage:
     directory: Path
     sessions: dict[int, str] = field(default_factory=dict)
     more: Mapping[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -80,7 +82,7 @@ class Stage:
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         """A Python process of the site."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *words],
             cwd=ROOT,
             env=self.environment,
@@ -89,6 +91,15 @@ class Stage:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def close(self) -> None:
+        """End what a test that failed has left at work."""
+        for process in self.started:
+            if process.returncode is None:
+                process.kill()
+                process.communicate()
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """The same, ended (TimeoutExpired where it hangs)."""
@@ -129,6 +140,10 @@ class Stage:
         """What a killed build leaves."""
         return [name for (name,) in self.rows(INVALID)]
 
+    def builds(self) -> list[int]:
+        """The server processes that build an index now."""
+        return [pid for (pid,) in self.rows(BUILDS)]
+
     def belongings(self) -> dict[str, Any]:
         """What a run could change: the indexes, the materialized views, the number of rows of each host table."""
         tables = [name for (name,) in self.rows(HOST_TABLES)]
@@ -137,6 +152,10 @@ class Stage:
             "views": self.rows("SELECT matviewname, definition FROM pg_matviews ORDER BY 1"),
             "rows": {name: self._count(name) for name in tables},
         }
+
+    def drop_index(self, name: str) -> None:
+        with self.connection() as connection:
+            connection.execute(sql.SQL("DROP INDEX {}").format(sql.Identifier(name)))
 
     def _count(self, table: str) -> int:
         with self.connection() as connection:
@@ -147,11 +166,12 @@ class Stage:
 
     @contextmanager
     def holding_up_builds(self) -> Iterator[None]:
-        """A transaction that writes to the busiest tables and stays open: ``CREATE INDEX CONCURRENTLY`` waits for it."""
+        """A writing transaction on the busiest tables that stays open: index builds wait for it."""
         with psycopg.connect(self.database_url, connect_timeout=5) as connection:
             connection.execute("LOCK TABLE trading_pricetick, trading_order IN ROW EXCLUSIVE MODE")
             yield
-            connection.rollback()
+            with suppress(psycopg.OperationalError):  # the server may have been killed meanwhile
+                connection.rollback()
 
     # --- serving --------------------------------------------------------------------------------------
 
@@ -202,14 +222,18 @@ def stage_on(
         connection.execute(drop)
         connection.execute(sql.SQL("CREATE DATABASE {}").format(database))
         try:
+            with Redis.from_url(redis_url) as client:
+                client.flushdb()
             stage = Stage(url, redis_url, directory, more=environment)
-            stage.prepare()
-            yield stage
+            with closing(stage):
+                stage.prepare()
+                yield stage
         finally:
             connection.execute(drop)
 
 
 INVALID = "SELECT indexrelid::regclass::text FROM pg_index WHERE NOT indisvalid"
+BUILDS = "SELECT pid FROM pg_stat_progress_create_index WHERE datname = current_database()"
 HOST_TABLES = """
 SELECT tablename FROM pg_tables
  WHERE schemaname = 'public' AND (tablename LIKE 'trading%' OR tablename LIKE 'auth%') ORDER BY 1

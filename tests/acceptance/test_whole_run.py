@@ -65,7 +65,7 @@ def first_and_refusals(stage: Stage, dry: Run) -> tuple[Run, Refusals]:
     before, ledger = stage.belongings(), stage.changes()
     with stage.serving() as port, stage.holding_up_builds():
         running = stage.start_perf("run", "--full", "--json")
-        wait_for("an index under construction", stage.invalid_indexes)
+        wait_for("an index under construction", stage.builds)
         trigger = "/api/optimization/run-full"
         http = ask(port, trigger, method="POST", Authorization=f"Bearer {TOKEN}")
         refusals = Refusals(stage.perf("run", "--full"), http, stage.runs())
