@@ -8,16 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import environ
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from project.embedded import Servers
 
-TESTS = Path(__file__).parent
+# Enough to find what is wrong in a second; HYPOTHESIS_PROFILE=thorough looks longer.
+hypothesis.settings.register_profile("quick", max_examples=40, deadline=None)
+hypothesis.settings.register_profile("thorough", max_examples=2_000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +45,7 @@ def django_db_modify_db_settings(servers: Servers) -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """The test database, with the extensions that the product looks at where the server has them."""
     from django.db import connection
 
@@ -53,6 +56,13 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
         )
         for (name,) in cursor.fetchall():
             cursor.execute(f"CREATE EXTENSION IF NOT EXISTS {name}")
+    yield
+    # A thread of a live server may still be at its last request: its session would keep the database.
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
 
 
 @pytest.fixture(scope="session")
