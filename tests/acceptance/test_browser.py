@@ -1,0 +1,249 @@
+"""The console in a real browser: no error on any page, a bar that moves to its end, charts for keys and phones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connections
+from django.utils import timezone
+
+from paiid_perf.contracts import Phase, PhaseResult
+from paiid_perf.models import Metric, OptimizationRun, Recommendation
+from paiid_perf.optimization import runner
+from paiid_perf.registry import registry
+from paiid_perf.telemetry.histogram import bucket_of
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright is not installed (requirements/test.txt)"
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: install it, or set CHROMIUM"),
+]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+HOME = "/admin/paiid_perf/"
+WAIT_MS = 20_000
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
+        # Playwright keeps an event loop in this thread, and Django would call every query here a mistake.
+        patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browse(chromium, live_server, client_of):
+    """Open a page as a superuser; an error of the page, or a refused resource, fails the test."""
+    complaints, contexts = [], []
+    cookie = client_of("superuser").cookies["sessionid"].value
+
+    def start(**options):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        contexts.append(context)
+        context.set_default_timeout(WAIT_MS)
+        context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda message: _listen(message, complaints))
+        return page
+
+    def go(path="", page=None, **options):
+        page = page or start(**options)
+        response = page.goto(f"{live_server.url}{HOME}{path}")
+        assert response.ok
+        assert response.headers["content-security-policy"].startswith("default-src 'self'")
+        return page
+
+    yield go
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _listen(message, complaints):
+    is_icon = message.location.get("url", "").endswith("/favicon.ico")  # the browser asks; the host has none
+    if message.type in ("error", "warning") and not is_icon:
+        complaints.append(message.text)
+
+
+@pytest.fixture
+def traffic(transactional_db):
+    now = timezone.now().replace(second=0, microsecond=0)
+    Metric.objects.bulk_create(
+        Metric(
+            name="api.latency_ms",
+            subject="GET api/orders/ 2xx",
+            resolution=60,
+            at=now - timedelta(minutes=minute + 1),
+            count=30,
+            total=1050,
+            buckets={str(bucket_of(value)): 10 for value in (5, 20, 80)},
+        )
+        for minute in range(20)
+    )
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """A worker in a thread, whose second phase goes on when it is told to; yields what tells it."""
+    go_on, threads = threading.Event(), []
+
+    def half_way(context):
+        context.progress(0.5, "half way")
+        assert go_on.wait(WAIT_MS / 1000)
+        return PhaseResult("succeeded", "went on")
+
+    phases = (
+        Phase("database", "Database", 1, lambda context: PhaseResult("succeeded", "looked")),
+        Phase("api", "API", 2, half_way),
+    )
+    others = {key: item for key, item in registry._items.items() if key[0] is not Phase}
+    monkeypatch.setattr(registry, "_items", others | {(Phase, phase.name): phase for phase in phases})
+    monkeypatch.setattr(runner, "WRITE_EVERY_SECONDS", 0.0)
+
+    def work(pk):
+        try:
+            runner.execute(pk)
+        finally:
+            connections.close_all()
+
+    def send(task, pk, *more):
+        threads.append(threading.Thread(target=work, args=(pk,)))
+        threads[-1].start()
+        return True
+
+    monkeypatch.setattr(runner, "_send", send)
+    yield go_on
+    go_on.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_the_run_button_leads_to_a_bar_that_reaches_its_end(browse, worker):
+    page = browse()
+
+    page.get_by_role("button", name="Run full optimization").click()
+
+    bar = page.locator("progress")
+    playwright.expect(bar).to_have_attribute("value", "75")
+    playwright.expect(page.locator("[data-step]")).to_have_text("API: half way")
+    worker.set()
+    playwright.expect(bar).to_have_attribute("value", "100")
+    playwright.expect(page.locator("[data-status]")).to_have_text("succeeded")
+    playwright.expect(page.locator("[data-phase=api] [data-phase-summary]")).to_have_text("went on")
+    assert OptimizationRun.objects.get().status == "succeeded"
+
+
+def test_the_overview_follows_a_run_too(browse, worker):
+    page = browse()
+    page.get_by_role("button", name="Run quick optimization").click()
+    page.wait_for_url("**/optimizationrun/**")
+
+    browse(page=page)
+    playwright.expect(page.locator("progress")).to_have_attribute("value", "75")
+    worker.set()
+
+    playwright.expect(page.locator("progress")).to_have_count(0)
+    playwright.expect(page.get_by_text("succeeded").first).to_be_visible()
+
+
+def test_without_script_everything_still_works(browse, worker):
+    page = browse(java_script_enabled=False)
+
+    page.get_by_role("button", name="Run full optimization").click()
+    playwright.expect(page.get_by_text("API: half way")).to_be_visible()  # the page asks again by itself
+    worker.set()
+
+    playwright.expect(page.get_by_text("went on")).to_be_visible()
+
+
+def test_a_recommendation_is_approved_after_being_asked(browse, rec):
+    page = browse(f"recommendation/{rec.pk}/change/")
+
+    page.get_by_role("link", name="Approve").click()
+    playwright.expect(page.get_by_text("CREATE INDEX CONCURRENTLY")).to_be_visible()
+    page.get_by_role("button", name="Approve").click()
+
+    playwright.expect(page.locator("h1 .perf-pill")).to_have_text("approved")
+    assert Recommendation.objects.get().state == "approved"
+
+
+def test_the_migration_is_copied(browse, rec):
+    page = browse(f"recommendation/{rec.pk}/change/", permissions=["clipboard-read", "clipboard-write"])
+
+    page.get_by_role("button", name="Copy").nth(1).click()
+
+    playwright.expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == rec.migration
+
+
+def test_a_chart_tells_its_values_to_the_pointer_and_to_the_keys(browse, traffic):
+    page = browse()
+    plot = page.locator("[data-plot]").first
+    tip = plot.locator(".perf-tip")
+
+    plot.locator(".perf-slot").nth(3).hover()
+    playwright.expect(tip).to_contain_text("p95")
+    page.mouse.move(0, 0)
+    playwright.expect(tip).to_be_hidden()
+
+    plot.focus()
+    page.keyboard.press("ArrowLeft")
+    last = tip.inner_text()
+    page.keyboard.press("ArrowLeft")
+    playwright.expect(tip).not_to_have_text(last)
+    page.keyboard.press("Escape")
+    playwright.expect(tip).to_be_hidden()
+
+    page.get_by_text("Table").first.click()
+    playwright.expect(page.locator(".perf-figures table").first).to_be_visible()
+
+
+PAGES = (
+    "",
+    "?window=30d",
+    "recommendation/",
+    "recommendation/{rec}/change/",
+    "recommendation/{rec}/act/apply/",
+    "optimizationrun/",
+    "optimizationrun/{run}/change/",
+    "alert/",
+    "alertrule/",
+    "securityevent/",
+    "blockedaddress/",
+    "blockedaddress/add/",
+    "score/",
+)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_loads_without_a_complaint(scheme, browse, traffic, rec, a_run, a_score, an_alert):
+    page = None
+    for path in PAGES:
+        page = browse(path.format(rec=rec.pk, run=a_run.pk), page, color_scheme=scheme)
+        playwright.expect(page.get_by_role("navigation", name="Performance", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("path", PAGES[:2] + PAGES[3:5] + PAGES[6:7])
+def test_a_phone_needs_no_sideways_scrolling(path, browse, traffic, rec, a_run, a_score, an_alert):
+    page = browse(path.format(rec=rec.pk, run=a_run.pk), viewport={"width": 390, "height": 844})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
