@@ -331,16 +331,24 @@ def carry_out(rec: Recommendation, context: ChangeContext, tally: Tally, by: str
 def recover(context: ChangeContext) -> int:
     """Put right what killed processes left in ``applying``; returns how many rows.
 
-    Only call it under the run lock: nobody else is applying then.
+    What cannot be cleaned up now (somebody holds the table, say) is left for the next run. Only call it under the
+    run lock: nobody else is applying then.
     """
-    left = list(Recommendation.objects.filter(state=State.APPLYING))
-    for rec in left:
-        handler = _handler(rec)
-        handler.clean_up(rec.payload, context)
-        was_approved = any(entry["state"] == State.APPROVED for entry in rec.history)
-        back = State.APPROVED if was_approved else State.PROPOSED
-        _move(rec, back, context.now, by="recovery", reason="its process died while it was being applied")
-    return len(left)
+    return sum(_recover(rec, context) for rec in Recommendation.objects.filter(state=State.APPLYING))
+
+
+def _recover(rec: Recommendation, context: ChangeContext) -> bool:
+    try:
+        _handler(rec).clean_up(rec.payload, context)
+    except Exception as error:
+        logger.exception("what a killed process left of change %s could not be cleaned up", rec.pk)
+        Recommendation.objects.filter(pk=rec.pk).update(outcome=f"could not be cleaned up: {error}")
+        return False
+    was_approved = any(entry["state"] == State.APPROVED for entry in rec.history)
+    back = State.APPROVED if was_approved else State.PROPOSED
+    reason = "its process died while it was being applied"
+    _move(rec, back, context.now, by="recovery", reason=reason, outcome="")
+    return True
 
 
 def _waiting(area: str) -> QuerySet[Recommendation]:

@@ -242,6 +242,27 @@ def test_what_a_killed_process_left_is_cleaned_up_and_waits_again(bench, clock):
     assert settle(AUTO, clock)["kept"] == 1
 
 
+def test_what_cannot_be_cleaned_up_now_is_left_for_the_next_run(bench, clock):
+    rec, other = propose(clock, key="held"), propose(clock, key="free")
+    Recommendation.objects.update(state=State.APPLYING)
+    original = bench.clean_up
+
+    def held_once(payload, context):
+        if not bench.calls:
+            bench.calls.append("held")
+            raise ActionFailed("somebody holds the table")
+        original(payload, context)
+
+    bench.clean_up = held_once
+    context = ChangeContext(AUTO, clock())
+    with register_temporarily(bench.handler()):
+        assert [ledger.recover(context), ledger.recover(context), ledger.recover(context)] == [1, 1, 0]
+
+    for each in (rec, other):
+        each.refresh_from_db()
+        assert (each.state, each.outcome) == (State.PROPOSED, "")
+
+
 def test_two_people_who_press_apply_apply_once(bench, clock):
     rec = propose(clock)
     stale = Recommendation.objects.get(pk=rec.pk)
