@@ -27,6 +27,8 @@ LEFT, RIGHT, TOP, BOTTOM = 50, 8, 12, 22
 #: Gaps between the horizontal lines, about.
 VALUE_STEPS = 4
 TIME_TICKS = 6
+#: What is smaller is drawn as zero.
+NOTHING = 1e-9
 #: More points than this are told in groups: no chart needs more values on hover than it has pixels to point at.
 SLOTS = 96
 #: Marks closer than this many pixels are one.
@@ -105,8 +107,8 @@ class Scale:
 
 
 def nice_step(value: float) -> float:
-    """The smallest of 1, 2, 2.5, 5 × 10ⁿ that is at least ``value``; 1 where that is not positive or finite."""
-    if not (value > 0 and math.isfinite(value)):
+    """The smallest of 1, 2, 2.5, 5 × 10ⁿ that is at least ``value``; 1 where that is nothing or not finite."""
+    if not (value > NOTHING and math.isfinite(value)):
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
     return next(power * step for step in (1, 2, 2.5, 5, 10, 20) if power * step >= value * (1 - 1e-9))

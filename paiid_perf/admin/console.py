@@ -37,6 +37,8 @@ State = Recommendation.State
 SHOWN = 6
 DEFAULT_WINDOW = "1h"
 MARKS = 100
+#: Changes that count as made lately.
+LATELY = 24
 HISTORY = 40
 #: Beat writes a heartbeat each minute; without one for this long it is called silent.
 SILENCE = timedelta(minutes=5)
@@ -198,12 +200,12 @@ def _waiting() -> list[Recommendation]:
 
 
 def _changes() -> list[Won]:
+    """Of the newest changes, those that won most; what was made and not yet judged comes before all."""
     made = (State.APPLYING, State.VERIFYING, State.KEPT, State.REVERTED, State.FAILED)
     rows = Recommendation.objects.filter(state__in=made)
-    newest = rows.order_by(
-        F("applied_at").desc(nulls_last=True), F("measured_gain").desc(nulls_last=True), "-pk"
-    )
-    return [_won(rec) for rec in newest[:SHOWN]]
+    newest = rows.order_by(F("applied_at").desc(nulls_last=True), "-pk")[:LATELY]
+    ordered = sorted(newest, key=lambda rec: (rec.finished_at is not None, -(rec.measured_gain or 0.0)))
+    return [_won(rec) for rec in ordered[:SHOWN]]
 
 
 def _won(rec: Recommendation) -> Won:

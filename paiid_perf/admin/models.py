@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.core.exceptions import ValidationError
@@ -572,7 +573,7 @@ class SecurityEventAdmin(PageAdmin):
         "action",
         "count",
     )
-    list_filter = ("severity", "kind", "action")
+    list_filter = ("severity", "kind")
     list_select_related = ("user",)
     search_fields = ("address", "path")
     date_hierarchy = "at"
@@ -582,14 +583,29 @@ class SecurityEventAdmin(PageAdmin):
         return pill(event.severity, event.get_severity_display())
 
 
+#: hours → how long that is; 0: without an end
+LASTING = {
+    1: gettext_lazy("an hour"),
+    24: gettext_lazy("a day"),
+    30 * 24: gettext_lazy("30 days"),
+    0: gettext_lazy("until somebody unblocks it"),
+}
+
+
 class BlockForm(ModelForm):
     """A network to block; what would lock out the person who asks is refused."""
 
     request: HttpRequest
+    lasting = forms.TypedChoiceField(
+        label=gettext_lazy("For"),
+        choices=list(LASTING.items()),
+        coerce=int,
+        initial=24,
+    )
 
     class Meta:
         model = BlockedAddress
-        fields = ("network", "reason", "expires_at")
+        fields = ("network", "reason")
 
     def clean_network(self) -> str:
         try:
@@ -618,7 +634,8 @@ class BlockedAddressAdmin(PageAdmin):
         return type(form.__name__, (form,), {"request": request})
 
     def save_model(self, request: HttpRequest, obj: BlockedAddress, form: Any, change: bool) -> None:
-        for_ = None if obj.expires_at is None else obj.expires_at - timezone.now()
+        hours = form.cleaned_data["lasting"]
+        for_ = timedelta(hours=hours) if hours else None
         obj.pk = blocks.ban(obj.network, for_, obj.reason, by=request.user, request=request).pk  # type: ignore[arg-type]
 
     def delete_model(self, request: HttpRequest, obj: BlockedAddress) -> None:

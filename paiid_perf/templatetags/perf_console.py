@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -86,6 +88,16 @@ def perf_styles() -> SafeString:
 def perf_bar(fraction: float) -> SafeString:
     """A progress bar."""
     return charts.bar(fraction, _("Progress"))
+
+
+@register.filter
+def perf_ago(at: datetime | None) -> str:
+    """How long ago, in one unit: ``3 minutes ago``; a dash for None."""
+    if at is None:
+        return "–"
+    if timezone.now() - at < timedelta(minutes=1):
+        return _("just now")
+    return _("%(time)s ago") % {"time": timesince(at, depth=1)}
 
 
 @register.filter

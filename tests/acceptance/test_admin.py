@@ -439,9 +439,14 @@ def test_a_rule_that_a_person_edits_is_the_persons(client_of, post, an_alert):
 def test_a_network_is_blocked_and_unblocked(client_of, post):
     client = client_of("watch")
 
-    post(client, f"{HOME}blockedaddress/add/", {"network": " 203.0.113.9/24 ", "reason": "scanner"})
+    post(
+        client,
+        f"{HOME}blockedaddress/add/",
+        {"network": " 203.0.113.9/24 ", "reason": "scanner", "lasting": 24},
+    )
 
     row = BlockedAddress.objects.get()
+    assert timedelta(hours=23) < row.expires_at - timezone.now() < timedelta(hours=25)
     assert (row.network, row.reason, row.created_by.username) == ("203.0.113.0/24", "scanner", "watch")
 
     post(client, f"{HOME}blockedaddress/{row.pk}/delete/", {"post": "yes"})
@@ -455,7 +460,7 @@ def test_a_network_is_blocked_and_unblocked(client_of, post):
     [("everybody", "is no network"), ("127.0.0.1", "your own address"), ("0.0.0.0/0", "your own address")],
 )
 def test_nobody_blocks_nonsense_or_themselves(network, why, client_of, post):
-    response = post(client_of("watch"), f"{HOME}blockedaddress/add/", {"network": network})
+    response = post(client_of("watch"), f"{HOME}blockedaddress/add/", {"network": network, "lasting": 0})
 
     assert response.status_code == 200
     assert why in response.content.decode()
@@ -463,9 +468,9 @@ def test_nobody_blocks_nonsense_or_themselves(network, why, client_of, post):
 
 
 def test_blocking_needs_the_permission(client_of, post):
-    assert (
-        post(client_of("viewer"), f"{HOME}blockedaddress/add/", {"network": "203.0.113.7"}).status_code == 403
-    )
+    asked = {"network": "203.0.113.7", "lasting": 0}
+
+    assert post(client_of("viewer"), f"{HOME}blockedaddress/add/", asked).status_code == 403
 
 
 # --- the report, and the cost of a page -----------------------------------------------------------------------------

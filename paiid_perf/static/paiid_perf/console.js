@@ -23,6 +23,7 @@
     pill.className = `perf-pill perf-pill-${phase.status}`;
     pill.textContent = phase.status;
     put(row, "[data-phase-summary]", phase.summary);
+    if (phase.seconds !== null) put(row, "[data-phase-seconds]", `${phase.seconds.toLocaleString(undefined, { maximumFractionDigits: 2 })} s`);
     return true;
   }
 
