@@ -180,6 +180,20 @@ def test_the_examples_of_the_help_are_right(example):
     Command().create_parser("manage.py", "perf").parse_args(example.split())
 
 
+def test_a_reader_that_has_seen_enough_is_no_error(phases, monkeypatch):
+    phases(fine)
+    silenced = []
+    monkeypatch.setattr("os.dup2", lambda new, old: silenced.append(old))
+
+    class Closed(StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    call_command("perf", "status", stdout=Closed())
+
+    assert len(silenced) == 1
+
+
 # --- looking ----------------------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
@@ -69,6 +70,10 @@ class Command(BaseCommand):
         except AlreadyRunning as error:
             self.stderr.write(str(error))
             code = ALREADY_RUNNING
+        except BrokenPipeError:
+            # Whoever read (head, less) has seen enough; what Python still holds back goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = DONE
         except PerfError as error:
             raise CommandError(str(error), returncode=USAGE) from error
         except (OperationalError, InterfaceError) as error:
@@ -89,7 +94,11 @@ def _run_arguments(parser: ArgumentParser) -> None:
     kind.add_argument("--full", action="store_true", help="every phase, changes included (the default)")
     kind.add_argument("--quick", action="store_true", help="look, score and warm; change nothing else")
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--apply", action="store_true", help="apply what the policies would only report")
+    how.add_argument(
+        "--apply",
+        action="store_true",
+        help="you are watching: for this run, apply what the policies would only report or ask approval for",
+    )
     how.add_argument("--dry-run", action="store_true", help="change nothing at all")
     parser.add_argument("--json", action="store_true", help="print the finished run as JSON")
 
