@@ -1,9 +1,4 @@
-"""What a host imports in its ``perf.py``: ``register()`` and the declarations.
-
-    from paiid_perf import declarations as perf
-
-    perf.register(perf.EndpointClass("market_data", match="/api/market-data/", rate="600/m", cache="market_data"))
-"""
+"""What a host imports in its ``perf.py``: ``register()`` and the declarations (docs/reference.md lists them)."""
 
 from paiid_perf.api.types import EndpointClass, ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer
