@@ -21,7 +21,7 @@ from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ADVICE
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
 from paiid_perf.monitoring import queries
-from paiid_perf.monitoring.queries import EndpointRow
+from paiid_perf.monitoring.queries import EndpointRow, Traffic
 from paiid_perf.monitoring.types import Point
 from paiid_perf.optimization.reports import WINDOWS
 from paiid_perf.telemetry.histogram import merge, percentile
@@ -110,7 +110,8 @@ def gather(now: datetime, window: str) -> Overview:
     start = now - WINDOWS[window]
     scores = list(Score.objects.values_list("overall", flat=True)[:HISTORY])
     score = Score.objects.first()
-    endpoints = queries.endpoints(start, now)
+    traffic = queries.traffic(start, now)
+    endpoints = traffic.endpoints
     all_ms = sum(row.total_ms for row in endpoints)
     runs = list(OptimizationRun.objects.select_related("user")[:SHOWN])
     counts: dict[str, int] = dict(
@@ -128,7 +129,7 @@ def gather(now: datetime, window: str) -> Overview:
         changes_count=counts.get(State.KEPT, 0) + counts.get(State.REVERTED, 0),
         runs=runs,
         running=next((run for run in runs if run.is_active), None),
-        charts=[charts.line_chart(chart) for chart in charts_of(start, now)],
+        charts=[charts.line_chart(chart) for chart in charts_of(traffic, start, now)],
         endpoints=[(row.total_ms / all_ms if all_ms else 0.0, row) for row in endpoints[: 2 * SHOWN]],
         window=window,
         windows=list(WINDOWS),
@@ -218,9 +219,9 @@ def _won(rec: Recommendation) -> Won:
 # --- the charts ------------------------------------------------------------------------------------------
 
 
-def charts_of(start: datetime, end: datetime) -> list[Chart]:
+def charts_of(traffic: Traffic, start: datetime, end: datetime) -> list[Chart]:
     """Latency, throughput, errors, hit ratio, database time and the machine, with marks where changes were made."""
-    requests = queries.points("api.latency_ms", start, end)
+    requests = traffic.points
     seconds = (end - start).total_seconds()
     resolution = queries.resolution_for(start, end)
     no_traffic = _(
@@ -236,7 +237,7 @@ def charts_of(start: datetime, end: datetime) -> list[Chart]:
     marks = _marks(start, end)
     count = sum(point.count for point in requests)
     rates = [(point.at, point.count / resolution) for point in requests]
-    errors = [(sample.at, sample.value) for sample in queries.error_rates(start, end)]
+    errors = [(sample.at, sample.value) for sample in traffic.errors]
     return [
         chart(_("Response time"), _latencies(requests), "ms"),
         chart(_("Throughput"), [Line(_("requests"), rates, count / seconds)], "/s"),
@@ -284,7 +285,7 @@ def _latencies(requests: Sequence[Point]) -> list[Line]:
 def _hits(start: datetime, end: datetime) -> Line:
     found: dict[datetime, list[int]] = {}
     for place, name in enumerate(("cache.hits", "cache.misses")):
-        for point in queries.points(name, start, end):
+        for point in queries.sums(name, start, end):
             found.setdefault(point.at, [0, 0])[place] = point.count
     pairs = [(at, hits, hits + misses) for at, (hits, misses) in sorted(found.items()) if hits + misses]
     lookups = sum(total for _at, _hits, total in pairs)
@@ -293,11 +294,11 @@ def _hits(start: datetime, end: datetime) -> Line:
 
 
 def _database_time(start: datetime, end: datetime) -> Line:
-    return _means(_("database"), queries.points("api.db_ms", start, end))
+    return _means(_("database"), queries.sums("api.db_ms", start, end))
 
 
 def _gauge(label: str, name: str, start: datetime, end: datetime) -> Line:
-    return _means(label, queries.points(name, start, end))
+    return _means(label, queries.sums(name, start, end))
 
 
 def _means(label: str, points: Sequence[Point]) -> Line:

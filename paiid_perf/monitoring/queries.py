@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from django.db.models import Q, Sum
+from django.db.models import Q, QuerySet, Sum
 
 from paiid_perf.models import Metric
 from paiid_perf.monitoring.types import Point, Requests, Sample
@@ -22,6 +22,9 @@ RESOLUTIONS: tuple[tuple[timedelta, int], ...] = (
 )
 #: Fewer requests than this in a minute say nothing about a rate of errors.
 ENOUGH_REQUESTS = 20
+
+#: count, total, histogram (its keys as JSON has them)
+_Part = tuple[int, float, Mapping[Any, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,19 +141,63 @@ def hit_ratios(start: datetime, end: datetime) -> list[Sample]:
 
 def endpoints(start: datetime, end: datetime) -> list[EndpointRow]:
     """Every endpoint over the window, the one that took most time in total first."""
-    found: dict[tuple[str, str], list[tuple[str, Point]]] = {}
-    for subject, point in by_subject("api.latency_ms", start, end).items():
-        method, _, rest = subject.partition(" ")
-        route, _, status = rest.rpartition(" ")
-        found.setdefault((method, route), []).append((status, point))
-    rows = [_endpoint(method, route, parts) for (method, route), parts in found.items()]
-    return sorted(rows, key=lambda row: -row.total_ms)
+    return _endpoints(by_subject("api.latency_ms", start, end))
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The requests of a window: over time, by endpoint, and the share that failed."""
+
+    points: list[Point]
+    endpoints: list[EndpointRow]
+    """The one that took most time in total first."""
+    errors: list[Sample]
+
+
+def traffic(start: datetime, end: datetime) -> Traffic:
+    """All that a page shows of the requests of [start, end), from one read of their rows."""
+    by_time: dict[datetime, list[_Part]] = {}
+    by_subject_: dict[str, list[_Part]] = {}
+    outcomes: dict[datetime, list[tuple[datetime, str, int]]] = {}
+    rows = _rows("api.latency_ms", start, end).order_by("at")
+    for at, subject, count, total, buckets in rows.values_list("at", "subject", "count", "total", "buckets"):
+        part = (count, total, buckets)
+        by_time.setdefault(at, []).append(part)
+        by_subject_.setdefault(subject, []).append(part)
+        outcomes.setdefault(at, []).append((at, subject, count))
+    return Traffic(
+        [_merged(at, parts) for at, parts in by_time.items()],
+        _endpoints({subject: _merged(start, parts) for subject, parts in by_subject_.items()}),
+        [Sample(at, rate) for at, group in outcomes.items() if (rate := _error_rate(group)) is not None],
+    )
+
+
+def sums(name: str, start: datetime, end: datetime) -> list[Point]:
+    """A series over [start, end) without its histograms, all subjects added up by the database."""
+    rows = _rows(name, start, end).order_by("at").values("at").annotate(n=Sum("count"), t=Sum("total"))
+    return [Point(at, count, total) for at, count, total in rows.values_list("at", "n", "t")]
 
 
 def newest(name: str) -> datetime | None:
     """When the newest minute of a series began; None where there is none."""
     rows = Metric.objects.filter(name=name, resolution=Metric.Resolution.MINUTE)
     return rows.order_by("-at").values_list("at", flat=True).first()
+
+
+def _rows(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
+    return Metric.objects.filter(
+        name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
+    )
+
+
+def _endpoints(by_subject: Mapping[str, Point]) -> list[EndpointRow]:
+    found: dict[tuple[str, str], list[tuple[str, Point]]] = {}
+    for subject, point in by_subject.items():
+        method, _, rest = subject.partition(" ")
+        route, _, status = rest.rpartition(" ")
+        found.setdefault((method, route), []).append((status, point))
+    rows = [_endpoint(method, route, parts) for (method, route), parts in found.items()]
+    return sorted(rows, key=lambda row: -row.total_ms)
 
 
 def _endpoint(method: str, route: str, parts: Iterable[tuple[str, Point]]) -> EndpointRow:
@@ -175,10 +222,14 @@ def _error_rate(group: Iterable[tuple[datetime, str, int]]) -> float | None:
     return sum(count for failed, count in counts if failed) / total if total >= ENOUGH_REQUESTS else None
 
 
-def _merged(at: datetime, parts: Iterable[tuple[int, float, Mapping[Any, int]]]) -> Point:
-    parts = list(parts)
-    buckets = merge({int(bucket): count for bucket, count in part[2].items()} for part in parts)
-    return Point(at, sum(part[0] for part in parts), sum(part[1] for part in parts), buckets)
+def _merged(at: datetime, parts: Iterable[_Part]) -> Point:
+    count, total, summed = 0, 0.0, dict[Any, int]()
+    for number, amount, buckets in parts:
+        count, total = count + number, total + amount
+        for bucket, seen in buckets.items():
+            summed[bucket] = summed.get(bucket, 0) + seen
+    # Keys are turned into numbers once, here, and not in each of thousands of rows.
+    return Point(at, count, total, {int(bucket): seen for bucket, seen in summed.items()})
 
 
 def _floor(start: datetime, end: datetime) -> datetime:
