@@ -4,7 +4,7 @@
 into the ``Metric`` table, once.
 """
 
-from paiid_perf.telemetry.recorder import recorder
+from paiid_perf.telemetry.recording import recorder
 from paiid_perf.telemetry.rows import Row
 from paiid_perf.telemetry.sinks import acknowledge, drain
 

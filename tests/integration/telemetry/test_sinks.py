@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from paiid_perf import telemetry
 from paiid_perf.models import Metric, MetricBatch
 from paiid_perf.telemetry import samples, sinks
-from paiid_perf.telemetry.recorder import Recorder
+from paiid_perf.telemetry.recording import Recorder
 from paiid_perf.telemetry.rows import Cell, Series
 from paiid_perf.telemetry.sinks import Courier
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paiid_perf.telemetry.histogram import percentile
-from paiid_perf.telemetry.recorder import OTHER, Recorder
+from paiid_perf.telemetry.recording import OTHER, Recorder
 from paiid_perf.telemetry.rows import Cell, Series
 
 #: As it is before a test's fixtures take it away.
