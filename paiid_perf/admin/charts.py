@@ -96,8 +96,10 @@ class Scale:
     top: float
 
     def x(self, at: datetime) -> float:
+        """Within the axes: the first bucket of a window may begin a little before it."""
         span = (self.end - self.start).total_seconds() or 1.0
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * (at - self.start).total_seconds() / span, 1)
+        share = min(max((at - self.start).total_seconds() / span, 0.0), 1.0)
+        return round(LEFT + (WIDTH - LEFT - RIGHT) * share, 1)
 
     def y(self, value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(value, 0.0) / self.top, 1.0), 1)

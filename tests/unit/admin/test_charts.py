@@ -104,6 +104,16 @@ def test_many_points_become_few_slots_and_the_newest_stays():
     assert [slot.at for slot in slots] == sorted(slot.at for slot in slots)
 
 
+def test_a_bucket_that_begins_before_the_window_stays_within_the_axes():
+    points = [(START - MINUTE, 1.0), (START - MINUTE / 2, 1.0), (START + MINUTE, 2.0)]
+    chart = Chart("Early", [Line("p95", points)], START, START + timedelta(hours=1))
+
+    widths = [float(rect.attrib["width"]) for rect in parsed(charts.line_chart(chart)).iter("rect")]
+
+    assert len(widths) == 3
+    assert all(width >= 0 for width in widths)
+
+
 def test_slots_of_two_lines_are_joined_by_time():
     lines = [Line("a", [(START, 1.0)]), Line("b", [(START, 2.0), (START + MINUTE, 3.0)])]
     chart = Chart("Two", lines, START, START + timedelta(hours=1))
