@@ -95,8 +95,7 @@ class OptimizationRunAdmin(PageAdmin):
         """The run as JSON, for the live bar."""
         require(request, VIEW)
         run = get_object_or_404(OptimizationRun.objects.prefetch_related("phases"), pk=pk)
-        words = {"status_label": run.get_status_display(), "elapsed": duration(_elapsed(run))}
-        return JsonResponse(describe(run) | words)
+        return JsonResponse(_told(run))
 
     def report_view(self, request: HttpRequest) -> HttpResponse:
         """The report of a window as one file, which needs nothing else to be read or printed."""
@@ -198,6 +197,20 @@ class OptimizationRunAdmin(PageAdmin):
     @admin.display(description=gettext_lazy("score"))
     def overall(self, run: OptimizationRun) -> str:
         return number((run.score or {}).get("overall"))
+
+
+def _told(run: OptimizationRun) -> dict[str, Any]:
+    """The run as JSON with its words for people. What has ended counts, however seldom progress is written."""
+    phases = list(run.phases.all())
+    ended = sum(phase.finished_at is not None for phase in phases) / len(phases) if phases else 0.0
+    told = describe(run)
+    for phase, row in zip(phases, told["phases"], strict=True):
+        row.update(status_label=phase.get_status_display(), took=duration(phase.seconds))
+    return told | {
+        "progress": max(run.progress, ended),
+        "status_label": run.get_status_display(),
+        "elapsed": duration(_elapsed(run)),
+    }
 
 
 def _elapsed(run: OptimizationRun) -> float | None:

@@ -247,6 +247,18 @@ def test_progress_is_told_as_json(client_of, a_run):
 
     assert (found["progress"], found["status_label"], found["elapsed"]) == (1.0, "succeeded", "3 s")
     assert found["phases"][0]["name"] == "database"
+    assert found["phases"][0]["status_label"] == "succeeded"
+
+
+def test_what_has_ended_counts_as_progress(client_of, a_run):
+    now = timezone.now()
+    OptimizationRun.objects.update(progress=0.1, status="running", finished_at=None)
+    a_run.phases.update(started_at=now, finished_at=now)
+    a_run.phases.create(name="api", position=1)
+
+    found = client_of("viewer").get(f"{HOME}optimizationrun/{a_run.pk}/progress/").json()
+
+    assert found["progress"] == 0.5
 
 
 def test_a_run_shows_what_it_decided_and_why_not(client_of, a_run, make_rec):

@@ -155,7 +155,7 @@ def test_the_run_button_leads_to_a_bar_that_reaches_its_end(browse, worker):
 def test_the_overview_follows_a_run_too(browse, worker):
     page = browse()
     page.get_by_role("button", name="Run quick optimization").click()
-    page.wait_for_url("**/optimizationrun/**")
+    page.wait_for_url("**/optimizationrun/*/change/")
 
     browse(page=page)
     playwright.expect(page.locator("progress")).to_have_attribute("value", "75")

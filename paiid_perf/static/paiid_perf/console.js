@@ -16,14 +16,18 @@
     if (found && text !== undefined && text !== null) found.textContent = text;
   };
 
+  function showState(pill, state, label) {
+    if (!pill) return;
+    pill.className = `perf-pill perf-pill-${state}`;
+    pill.textContent = label;
+  }
+
   function showPhase(phase) {
     const row = document.querySelector(`[data-phase="${CSS.escape(phase.name)}"]`);
     if (!row) return false;
-    const pill = row.querySelector(".perf-pill");
-    pill.className = `perf-pill perf-pill-${phase.status}`;
-    pill.textContent = phase.status;
+    showState(row.querySelector(".perf-pill"), phase.status, phase.status_label);
     put(row, "[data-phase-summary]", phase.summary);
-    if (phase.seconds !== null) put(row, "[data-phase-seconds]", `${phase.seconds.toLocaleString(undefined, { maximumFractionDigits: 2 })} s`);
+    put(row, "[data-phase-seconds]", phase.took);
     return true;
   }
 
@@ -35,7 +39,8 @@
       bar.value = Math.round(100 * run.progress);
       put(card, "[data-step]", run.step);
       put(card, "[data-elapsed]", run.elapsed);
-      put(card, "[data-status] .perf-pill", run.status_label);
+      showState(card.querySelector(".perf-pill"), run.status, run.status_label);
+      card.querySelectorAll("[data-queued]").forEach((hint) => { hint.hidden = run.status !== "queued"; });
       const known = run.phases.every(showPhase);
       if (!ACTIVE.has(run.status) || (!known && document.querySelector(".perf-phases"))) {
         window.location.reload();
@@ -45,9 +50,10 @@
     }
   }
 
+  // What was approved may wait for hours: ask less and less often.
   async function awaitChange(mark) {
-    for (;;) {
-      await wait(EVERY_MS);
+    for (let pause = EVERY_MS; ; pause = Math.min(1.3 * pause, 15 * EVERY_MS)) {
+      await wait(pause);
       const row = await ask(mark.dataset.await);
       if (!row) return;
       if (row.status !== mark.dataset.now) {
