@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.urls import reverse
+from django.urls import resolve, reverse
 from django.utils import timezone
 
 from paiid_perf.models import Alert, AlertRule, BlockedAddress, Metric, OptimizationRun, Recommendation, Score
@@ -545,3 +545,16 @@ def test_rows_do_not_cost_queries(path, client_of, make_rec, traffic, django_ass
         page(client, address)
 
     assert len(few) <= 24
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{HOME}optimizationrun/start/full/",
+        f"{HOME}optimizationrun/",
+        f"{HOME}recommendation/1/act/apply/",
+        "/api/optimization/run-full",
+    ],
+)
+def test_what_a_worker_must_find_is_committed_even_with_atomic_requests(path):
+    assert "default" in resolve(path).func._non_atomic_requests
