@@ -101,6 +101,10 @@ def pill(kind: str, text: object) -> SafeString:
     return format_html('<span class="perf-pill perf-pill-{}">{}</span>', kind, text)
 
 
+#: The order in which a run's changes are told: as they happen.
+OUTCOMES = ("applied", "kept", "reverted", "failed", "verifying")
+
+
 def counts(found: Mapping[str, int]) -> str:
     """``2 applied, 1 kept``; a dash for nothing."""
-    return ", ".join(f"{count} {name}" for name, count in found.items() if count) or "–"
+    return ", ".join(f"{found[name]} {name}" for name in OUTCOMES if found.get(name)) or "–"
