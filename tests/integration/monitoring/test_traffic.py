@@ -25,7 +25,7 @@ def window():
             resolution=60,
             at=end - timedelta(minutes=minute),
             count=30,
-            total=rng.uniform(10, 900),
+            total=float(rng.randrange(10, 900)),  # whole: sums are the same in any order
             buckets={str(rng.randrange(40, 300)): 10 for _ in range(3)},
         )
         for minute in range(1, 30)
