@@ -18,6 +18,7 @@ from paiid_perf.exceptions import ActionRefused, AlreadyRunning
 from paiid_perf.http import auth, schema
 from paiid_perf.http.schema import BadInput
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
+from paiid_perf.monitoring import export
 from paiid_perf.optimization import health as site_health
 from paiid_perf.optimization import reports, runner
 
@@ -137,6 +138,12 @@ def _may_see_more(request: HttpRequest) -> bool:
 @endpoint("view", "GET")
 def metrics(request: HttpRequest) -> HttpResponse:
     return JsonResponse(reports.metrics(timezone.now(), schema.window(request)))
+
+
+@endpoint("view", "GET")
+def prometheus(request: HttpRequest) -> HttpResponse:
+    """The merged metrics of all processes, as Prometheus reads them."""
+    return HttpResponse(export.prometheus(timezone.now()), content_type=export.CONTENT_TYPE)
 
 
 @endpoint("view", "GET")

@@ -10,6 +10,7 @@ import pytest
 from django.db import DatabaseError
 from django.test import Client
 from django.utils import timezone
+from prometheus_client.parser import text_string_to_metric_families
 
 from paiid_perf.contracts import Phase
 from paiid_perf.http.schema import BadInput, run_options
@@ -372,3 +373,15 @@ def test_old_recommendations_carry_their_times(caller, make_rec):
     (row,) = told(client.get(BASE + "recommendations", headers=headers))["recommendations"]
 
     assert row["applied_at"] == Recommendation.objects.get(pk=old.pk).applied_at.isoformat()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_prometheus_reads_text(role, caller):
+    client, headers = caller(role)
+
+    response = client.get(BASE + "metrics/prometheus", headers=headers)
+
+    assert response.status_code == ROLES[role][0]
+    if response.status_code == 200:
+        assert response["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert list(text_string_to_metric_families(response.content.decode()))
