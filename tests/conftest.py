@@ -67,8 +67,9 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def valkey_url(servers: Servers) -> str:
-    """The URL of the session's Valkey (or of REDIS_URL), database 9."""
-    return f"{servers.redis_url.rstrip('/').removesuffix('/0')}/9"
+    """The URL of the session's Valkey (or of REDIS_URL): database 9, or another for each further process."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return f"{servers.redis_url.rstrip('/').removesuffix('/0')}/{9 - process % 8}"
 
 
 @pytest.fixture
