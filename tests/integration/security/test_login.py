@@ -11,7 +11,7 @@ import pytest
 from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.hashers import MD5PasswordHasher
-from django.core.cache import cache
+from django.core.cache import cache, caches
 from django.db import DatabaseError, connections
 from django.test import Client, RequestFactory
 from django.utils import timezone
@@ -32,6 +32,10 @@ def store(request):
         request.getfixturevalue("redis_cache")
     elif request.param == "dead":
         request.getfixturevalue("dead_redis")
+    else:
+        local = {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "LOCATION": "attempts"}
+        request.getfixturevalue("settings").CACHES = {"default": local}
+        caches["default"].clear()
     return request.param
 
 
