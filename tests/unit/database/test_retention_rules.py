@@ -37,6 +37,22 @@ def test_method(postgresql: bool, fast: bool, index: str, method: str) -> None:
     assert reason
 
 
+@given(
+    st.timedeltas(timedelta(minutes=1), timedelta(days=900)), st.timedeltas(timedelta(), timedelta(days=2))
+)
+def test_a_row_lives_at_least_as_long_as_declared_and_little_longer(age: timedelta, later: timedelta) -> None:
+    rule = RetentionRule("trading.PriceTick", age, "at")
+    exact = NOW + later - age
+
+    assert exact - age / 24 <= rules.cutoff(rule, NOW + later) <= exact
+
+
+def test_a_run_a_moment_later_has_the_same_cutoff() -> None:
+    morning = NOW.replace(hour=1, minute=2, second=3)
+
+    assert rules.cutoff(RULE, morning) == rules.cutoff(RULE, morning + timedelta(hours=20))
+
+
 @given(st.integers(1, 10**6))
 def test_halving_ends(batch: int) -> None:
     steps = 0
