@@ -99,7 +99,11 @@ def _send(task: str, *args: Any) -> bool:
         return False
     try:
         current_app.send_task(task, args=args, retry=False, ignore_result=True)
+    except ImportError as error:
+        logger.warning("no Celery broker takes %s: its client is not installed (%s)", task, error)
+        return False
     except (BrokerError, OSError) as error:
+        # Not its text: it may hold the broker's address and password.
         logger.warning("no Celery broker takes %s (%s)", task, type(error).__name__)
         return False
     return True

@@ -249,6 +249,23 @@ def test_without_a_broker_the_run_is_withdrawn(only, settings):
     assert not OptimizationRun.objects.exists()
 
 
+def test_without_the_brokers_client_the_run_is_withdrawn(only, monkeypatch, caplog):
+    from celery import current_app
+
+    def send_task(*args, **options):
+        raise ModuleNotFoundError("No module named 'packaging'")
+
+    only(phase("api"))
+    run = runner.request("full", "test")
+    monkeypatch.setattr(current_app.conf, "broker_url", "redis://:secret@127.0.0.1:1/0")
+    monkeypatch.setattr(current_app, "send_task", send_task)
+
+    assert runner.enqueue(run) is False
+    assert "packaging" in caplog.text
+    assert "secret" not in caplog.text
+    assert not OptimizationRun.objects.exists()
+
+
 def test_status_and_health_describe_it_in_json_types(only):
     import json
 
