@@ -84,6 +84,9 @@ class Settings:
     """Megabytes that new indexes may take together; 0: a tenth of the database, at least 256."""
     INDEX_MAX_WIDTH: int = 3
     """Columns of an advised index at the most."""
+    INDEX_REST: timedelta = timedelta(hours=1)
+    """A table whose indexes a run has changed gets no other index from a run for this long: what ran since tells too
+    little of the workload."""
     MAX_CHANGES_PER_RUN: int = 25
     """Automatic changes that one run may apply."""
     RETENTION_MAX_ROWS: int = 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -145,11 +145,35 @@ def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:
         role = gathered.health.server.role
         gathered.missing["index advice"] = health_facts.explain(error, role, "statements")
         return
-    gathered.changes += given.proposals
+    rested, refused = _rested(ctx, given.proposals)
+    gathered.changes += rested
+    gathered.refused += refused
     gathered.refused += [{"change": one.candidate, "because": one.because} for one in given.refused]
     gathered.workload = dict(given.workload)
     if given.notes:
         gathered.missing["index advice"] = " ".join(given.notes)
+
+
+def _rested(ctx: PhaseContext, proposals: Sequence[Proposal]) -> tuple[list[Proposal], list[dict[str, Any]]]:
+    """The proposals for tables that no index of was created or dropped by us within INDEX_REST; the others, why not."""
+    lately = Recommendation.objects.filter(
+        kind__in=("index_create", "index_drop"), applied_at__gt=ctx.now - ctx.settings.INDEX_REST
+    )
+    touched = {
+        _table_of(payload): at
+        for payload, at in lately.order_by("applied_at").values_list("payload", "applied_at")
+    }
+    because = _("the table's indexes were changed at %(at)s; it rests for INDEX_REST before another")
+    refused = [
+        {"change": p.key, "because": because % {"at": f"{touched[_table_of(p.payload)]:%Y-%m-%d %H:%M}"}}
+        for p in proposals
+        if _table_of(p.payload) in touched
+    ]
+    return [p for p in proposals if _table_of(p.payload) not in touched], refused
+
+
+def _table_of(payload: Mapping[str, Any]) -> tuple[str, str]:
+    return payload["schema"], payload["table"]
 
 
 # --- act and say ---------------------------------------------------------------------------------------

@@ -136,7 +136,8 @@ def test_nothing_of_it_is_half_done(stage: Stage, first: Run) -> None:
 
 def test_a_second_full_run_changes_nothing_and_says_so(second: Run) -> None:
     assert second.said.returncode == 0, second.said
-    assert "nothing to change" in second.said.stdout, second.said.stdout
+    news = set(second.ledger_after) - set(second.ledger_before)
+    assert "nothing to change" in second.said.stdout, (news, second.said.stdout)
     assert second.after == second.before
     assert second.ledger_after == second.ledger_before
 

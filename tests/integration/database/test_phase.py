@@ -55,6 +55,12 @@ def auto(**values: Any) -> Context:
     return Context(settings=replace(get_settings(), POLICY={"*": "auto"}, VERIFY="replay"), **values)
 
 
+def an_index(columns: str) -> Proposal:
+    payload = {"schema": "planted", "table": "ticks"}
+    key = f"planted.ticks ({columns})"
+    return Proposal("database", "index_create", key, "Index", "slow", how="CREATE INDEX …;", payload=payload)
+
+
 def states(kind: str) -> list[str]:
     return list(Recommendation.objects.filter(kind=kind).order_by("pk").values_list("state", flat=True))
 
@@ -119,9 +125,7 @@ def test_a_dry_run_changes_nothing_under_auto(ticks: Any) -> None:
 
 
 def test_what_the_advisor_says_is_proposed_and_what_it_refuses_is_told(ticks: Any, monkeypatch: Any) -> None:
-    index = Proposal(
-        "database", "index_create", "planted.ticks (symbol)", "Index", "slow", how="CREATE INDEX …;"
-    )
+    index = an_index("symbol")
     given = Advice((index,), (Refused("planted.ticks (id)", "the primary key serves it"),), {"calls": 5})
     monkeypatch.setattr(phase_module, "advise", lambda *_, **__: given)
 
@@ -133,6 +137,31 @@ def test_what_the_advisor_says_is_proposed_and_what_it_refuses_is_told(ticks: An
     ]
     assert result.details["workload"] == {"calls": 5}
     assert {check.name: check.value for check in result.checks}["missing_indexes"] == 1
+
+
+def test_a_table_rests_after_its_indexes_were_changed(ticks: Any, monkeypatch: Any) -> None:
+    given = Advice((an_index("id, symbol"),))
+    monkeypatch.setattr(phase_module, "advise", lambda *_, **__: given)
+    hour = get_settings().INDEX_REST
+    now = timezone.now()
+    Recommendation.objects.create(
+        area="database",
+        kind="index_create",
+        key="planted.ticks (symbol)",
+        fingerprint="1",
+        state=State.REVERTED,
+        payload=given.proposals[0].payload,
+        created_at=now,
+        confirmed_at=now,
+        applied_at=now,
+    )
+
+    early = PHASE.run(Context(settings=replace(get_settings(), POLICY={})))
+    assert "rests for INDEX_REST" in early.details["refused"][-1]["because"]
+    assert states("index_create") == [State.REVERTED]
+
+    PHASE.run(Context(settings=replace(get_settings(), POLICY={}), now=timezone.now() + hour))
+    assert states("index_create") == [State.REVERTED, State.PROPOSED]
 
 
 def test_an_advisor_that_cannot_look_leaves_the_rest_standing(ticks: Any, monkeypatch: Any) -> None:
