@@ -28,6 +28,9 @@ CHANGE_KINDS: tuple[str, ...] = (
     "index_drop",
     "materialized_view",
     "retention",
+    "setting",
+    "table_setting",
+    "statistics",
     "cache_warm",
     "cache_config",
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paiid_perf.contracts import ADVICE, Check, Proposal, Risk
@@ -23,6 +24,8 @@ PASSING = frozenset(
         "xmin_horizon",
     }
 )
+#: Kinds of change that reach beyond the database's own tables.
+SERVER_WIDE = frozenset({"setting"})
 #: Remedies that lock, rewrite or need a restart, so that a person should read twice.
 _RISKS: dict[str, Risk] = {
     "duplicate_index": "medium",
@@ -41,11 +44,21 @@ def proposals(findings: Iterable[Finding], taken: Sequence[Proposal] = ()) -> li
     return [_proposal(f) for f in findings if f.check not in PASSING and not (f.how and f.how in told)]
 
 
+def applicable(findings: Iterable[Finding], named: Collection[str]) -> list[Finding]:
+    """The findings, of whose changes those of the whole server stay only where the policy names their kind.
+
+    ``POLICY = {"*": "auto"}`` is said with indexes in mind: it must not reach for a server that others share.
+    """
+    return [
+        replace(f, change={}) if f.change.get("kind") in SERVER_WIDE - set(named) else f for f in findings
+    ]
+
+
 def _proposal(finding: Finding) -> Proposal:
     source = {"source": finding.source} if finding.source else {}
     return Proposal(
         area=AREA,
-        kind=ADVICE,
+        kind=finding.change.get("kind", ADVICE),
         key=finding.key,
         title=finding.title,
         why=finding.why,
@@ -53,6 +66,7 @@ def _proposal(finding: Finding) -> Proposal:
         risk=_RISKS.get(finding.check, "low"),
         how=finding.how,
         undo=finding.undo,
+        payload={name: value for name, value in finding.change.items() if name != "kind"},
     )
 
 

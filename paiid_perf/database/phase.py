@@ -21,7 +21,7 @@ from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.rules import health as health_rules
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
-from paiid_perf.database.rules import scoring, tuning
+from paiid_perf.database.rules import scoring, storage, tuning
 from paiid_perf.database.session import Session, connect, is_postgresql
 from paiid_perf.database.types import Finding, Health, RetentionRule
 from paiid_perf.exceptions import ConfigurationError
@@ -95,11 +95,13 @@ def _look(ctx: PhaseContext) -> Gathered:
 
 
 def _findings(ctx: PhaseContext, health: Health) -> list[Finding]:
-    return [
+    found = [
         *health_rules.judge(health, ctx.now),
+        *storage.advise(health, ctx.now),
         *tuning.advise(health, ctx.now),
         *pool_rules.advise(health.pool),
     ]
+    return advice.applicable(found, ctx.settings.POLICY)
 
 
 def _views(ctx: PhaseContext, session: Session) -> list[Proposal]:

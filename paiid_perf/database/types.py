@@ -161,6 +161,12 @@ class TableFact:
     blocks_read: int
     index_blocks_hit: int
     index_blocks_read: int
+    moved_updates: int | None = None
+    """Updates whose new row found no room on its page; None before PostgreSQL 16, which counts them."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The table's own storage parameters."""
+    owned: bool = True
+    """Whether our role may alter it."""
 
     @property
     def label(self) -> str:
@@ -267,6 +273,8 @@ class SettingFact:
     context: str
     source: str
     pending_restart: bool
+    by_alter_system: bool = False
+    """Whether ALTER SYSTEM wrote the value: then undoing is writing this one again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +399,8 @@ class Finding:
     undo: str = ""
     source: str = ""
     numbers: Mapping[str, Any] = field(default_factory=dict)
+    change: Mapping[str, Any] = field(default_factory=dict)
+    """The payload of a change that the ledger can make, with its ``kind``; empty where a person has to act."""
 
     @property
     def key(self) -> str:

@@ -153,7 +153,9 @@ SELECT s.schemaname::text AS schema, s.relname::text AS name,
              nullif(d.cap, -1)) AS vacuum_at,
        age(c.relfrozenxid) AS xid_age,
        coalesce(io.heap_blks_hit, 0) AS blocks_hit, coalesce(io.heap_blks_read, 0) AS blocks_read,
-       coalesce(io.idx_blks_hit, 0) AS index_blocks_hit, coalesce(io.idx_blks_read, 0) AS index_blocks_read
+       coalesce(io.idx_blks_hit, 0) AS index_blocks_hit, coalesce(io.idx_blks_read, 0) AS index_blocks_read,
+       (to_jsonb(s) ->> 'n_tup_newpage_upd')::bigint AS moved_updates, coalesce(o.set, '{}') AS options,
+       pg_has_role(c.relowner, 'USAGE') AS owned
 FROM pg_stat_user_tables s
 JOIN pg_class c ON c.oid = s.relid AND c.relkind IN ('r', 'm') AND c.relpersistence <> 't'
 JOIN pg_statio_user_tables io ON io.relid = s.relid
@@ -311,7 +313,8 @@ SETTINGS = NamedQuery(
     "The server's settings, for tuning advice",
     "pg_settings",
     """
-SELECT name, setting AS value, coalesce(unit, '') AS unit, context, source, pending_restart
+SELECT name, setting AS value, coalesce(unit, '') AS unit, context, source, pending_restart,
+       coalesce(sourcefile LIKE '%postgresql.auto.conf', false) AS by_alter_system
 FROM pg_settings ORDER BY name
 """,
 )

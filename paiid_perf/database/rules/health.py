@@ -304,24 +304,6 @@ def dead_rows(health: Health, now: datetime) -> Iterator[Finding]:
             )
 
 
-def autovacuum_off(health: Health, now: datetime) -> Iterator[Finding]:
-    for table in health.tables.rows:
-        if not table.autovacuum:
-            name = quoted(table.schema, table.name)
-            yield Finding(
-                "autovacuum_off",
-                table.label,
-                "warning",
-                _("Autovacuum is switched off for %(table)s") % {"table": table.label},
-                _(
-                    "Dead rows stay, statistics age, and only the emergency vacuum before wraparound will come."
-                ),
-                how=f"ALTER TABLE {name} RESET (autovacuum_enabled);",
-                undo=f"ALTER TABLE {name} SET (autovacuum_enabled = off);",
-                source="PostgreSQL manual, 24.1.6",
-            )
-
-
 def stale_statistics(health: Health, now: datetime) -> Iterator[Finding]:
     for table in filter(is_stale, health.tables.rows):
         yield Finding(
@@ -343,27 +325,6 @@ def is_stale(table: TableFact) -> bool:
         return table.live >= limit("never_analyzed_rows")
     changed = table.modified_since_analyze
     return changed >= limit("stale_rows") and changed > table.live * limit("stale_ratio")
-
-
-def lost_hot_updates(health: Health, now: datetime) -> Iterator[Finding]:
-    for table in health.tables.rows:
-        share = ratio(table.hot_updates, table.updates)
-        if share is not None and table.updates >= limit("hot_updates") and share < limit("hot_ratio"):
-            name = quoted(table.schema, table.name)
-            yield Finding(
-                "hot_updates",
-                table.label,
-                "info",
-                _("Only %(percent).0f %% of the updates of %(table)s are heap-only")
-                % {"percent": share * 100, "table": table.label},
-                _(
-                    "Each other one writes to every index: leave room on the pages, or index fewer updated columns."
-                ),
-                how=f"ALTER TABLE {name} SET (fillfactor = 90);  -- for pages written from now on",
-                undo=f"ALTER TABLE {name} RESET (fillfactor);",
-                source=source("hot_ratio"),
-                numbers={"updates": table.updates, "hot_updates": table.hot_updates},
-            )
 
 
 def wraparound(health: Health, now: datetime) -> Iterator[Finding]:
@@ -632,11 +593,9 @@ RULES: tuple[Rule, ...] = (
     duplicate_indexes,
     unused_indexes,
     dead_rows,
-    autovacuum_off,
     vacuum_held_back,
     stale_statistics,
     bloat,
-    lost_hot_updates,
     low_hit_ratio,
     slow_queries,
     spills,

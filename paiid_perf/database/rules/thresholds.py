@@ -72,6 +72,20 @@ TABLE: tuple[Threshold, ...] = (
     Threshold("checkpoints", 20, "checkpoints", "under that, a ratio says nothing"),
     Threshold("temp_bytes_per_hour", 1024 * _MB, "bytes/h", "more than 1 GB an hour sorted on disk"),
     Threshold("hot_ratio", 0.50, "ratio", "under that, an update touches every index more often than not"),
+    Threshold(
+        "moved_ratio",
+        0.50,
+        "ratio",
+        "half of the lost heap-only updates left a full page: more room helps, fewer indexes would not",
+    ),
+    Threshold("hot_window_updates", 1_000, "updates", "under that, a ratio says nothing"),
+    Threshold(
+        "vacuum_rows",
+        100_000,
+        "rows",
+        "20 % of half a million rows: from there on, autovacuum's share means long pauses and long runs",
+    ),
+    Threshold("churn", 0.2, "updates per row", "autovacuum_vacuum_scale_factor: it has been due once"),
     Threshold("hot_updates", 10_000, "updates", "under that, a ratio says nothing"),
 )
 

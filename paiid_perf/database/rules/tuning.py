@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.database.rules.health import Rule, spills
+from paiid_perf.database.rules.health import Rule, quoted, spills
 from paiid_perf.database.rules.sizes import readable
-from paiid_perf.database.types import Finding, Health, SettingFact, Severity
+from paiid_perf.database.types import Finding, Health, ServerFact, SettingFact, Severity
 
 KB = 1024
 MB = 1024 * KB
 GB = 1024 * MB
 _UNITS = {"B": 1, "kB": KB, "8kB": 8 * KB, "16kB": 16 * KB, "MB": MB, "": 1}
 _MANUAL = "PostgreSQL manual, "
+Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,8 @@ class SettingRule:
     why: Callable[[], str]
     source: str
     severity: Severity = "info"
+    of_role: bool = False
+    """Whether it is better set for the role that needs it than for the whole server."""
 
 
 def _whole_mb(size: float) -> str:
@@ -194,6 +198,7 @@ RULES: tuple[SettingRule, ...] = (
         _work_mem,
         lambda: _("Sorts and hashes spill to disk. Each node of each query may take this much."),
         _MANUAL + "19.4.1; the share of memory: pgtune",
+        of_role=True,
     ),
     SettingRule(
         "random_page_cost",
@@ -238,6 +243,8 @@ def advise(health: Health, now: datetime) -> Iterator[Finding]:
 
 def _finding(rule: SettingRule, value: str, server: Server) -> Finding:
     setting = server.settings[rule.name]
+    change = change_of(setting, value, server.health.server, of_role=rule.of_role)
+    managed_by = server.health.server.managed_by
     return Finding(
         "setting",
         rule.name,
@@ -245,11 +252,66 @@ def _finding(rule: SettingRule, value: str, server: Server) -> Finding:
         _("Set %(name)s to %(value)s (now %(now)s)")
         % {"name": rule.name, "value": value, "now": _shown(setting)},
         rule.why(),
-        how=_how(setting, value, server.health.server.managed_by),
-        undo=_undo(setting, server.health.server.managed_by),
+        how=_statements(change) if change else _by_hand(setting, value, managed_by),
+        undo=_statements(undone(change)) if change else _undo_by_hand(setting, managed_by),
         source=rule.source,
         numbers={"now": _shown(setting), "advised": value, "takes": takes_effect(setting)},
+        change=change,
     )
+
+
+#: Sources that win over what ALTER SYSTEM or ALTER ROLE would say: a change there would do nothing.
+_STRONGER = frozenset(
+    {"command line", "environment variable", "override", "client", "session", "database", "database user"}
+)
+
+
+def change_of(setting: SettingFact, value: str, server: ServerFact, *, of_role: bool = False) -> Json:
+    """The payload of ``ALTER SYSTEM``, or of ``ALTER ROLE`` for our own role; empty where neither is ours to say."""
+    may_alter_system = server.superuser and not server.managed_by
+    by_role = setting.context == "user" and (of_role or not may_alter_system)
+    if setting.source in _STRONGER or not (by_role or may_alter_system):
+        return {}
+    previous = _literal(setting) if setting.source == "user" or setting.by_alter_system else None
+    return {
+        "kind": "setting",
+        "name": setting.name,
+        "value": value,
+        "previous": previous if by_role == (setting.source == "user") else None,
+        "role": server.role if by_role else "",
+        "takes": takes_effect(setting),
+    }
+
+
+def undone(change: Json) -> Json:
+    """The payload that puts back what there was."""
+    return {**change, "value": change["previous"], "previous": change["value"]}
+
+
+def _literal(setting: SettingFact) -> str:
+    """The present value as SET takes it: ``16384`` of ``8kB`` is ``131072kB``."""
+    scale = {"8kB": 8, "16kB": 16}.get(setting.unit)
+    return f"{int(setting.value) * scale}kB" if scale else f"{setting.value}{setting.unit}"
+
+
+#: Settings that are lists: each item is quoted by itself, or the server takes the whole for one name.
+_LISTS = frozenset({"shared_preload_libraries"})
+
+
+def statement(change: Json) -> str:
+    """The SQL of a change's payload, without a semicolon. Pure."""
+    target = f"ROLE {quoted(change['role'])}" if change["role"] else "SYSTEM"
+    if change["value"] is None:
+        return f"ALTER {target} RESET {change['name']}"
+    items = change["value"].split(",") if change["name"] in _LISTS else [change["value"]]
+    values = ", ".join("'" + item.strip().replace("'", "''") + "'" for item in items)
+    return f"ALTER {target} SET {change['name']} = {values}"
+
+
+def _statements(change: Json) -> str:
+    if change["role"]:
+        return f"{statement(change)};  -- " + _("for the connections opened from then on")
+    return f"{statement(change)};\n{_activate(change['takes'])}"
 
 
 def takes_effect(setting: SettingFact) -> str:
@@ -262,26 +324,31 @@ def _shown(setting: SettingFact) -> str:
     return readable(int(setting.value) * scale) if scale else f"{setting.value}{setting.unit}"
 
 
-def _how(setting: SettingFact, value: str, managed_by: str) -> str:
+def _by_hand(setting: SettingFact, value: str, managed_by: str) -> str:
+    takes = takes_effect(setting)
     if managed_by:
         return _(
             "Managed service (%(who)s): put %(name)s = %(value)s in the parameter group; needs a %(takes)s."
-        ) % {
-            "who": managed_by,
+        ) % {"who": managed_by, "name": setting.name, "value": value, "takes": takes}
+    if setting.source in _STRONGER:
+        return _("Set %(name)s = %(value)s where it is set now (%(source)s); needs a %(takes)s.") % {
             "name": setting.name,
             "value": value,
-            "takes": takes_effect(setting),
+            "source": setting.source,
+            "takes": takes,
         }
-    return f"ALTER SYSTEM SET {setting.name} = '{value}';\n{_activate(setting)}"
+    payload = {"name": setting.name, "value": value, "role": "", "takes": takes}
+    return _statements(payload)
 
 
-def _undo(setting: SettingFact, managed_by: str) -> str:
-    return "" if managed_by else f"ALTER SYSTEM RESET {setting.name};\n{_activate(setting)}"
+def _undo_by_hand(setting: SettingFact, managed_by: str) -> str:
+    if managed_by or setting.source in _STRONGER:
+        return ""
+    return _statements({"name": setting.name, "value": None, "role": "", "takes": takes_effect(setting)})
 
 
-def _activate(setting: SettingFact) -> str:
-    needs_restart = takes_effect(setting) == "restart"
-    return "-- " + _("then restart the server") if needs_restart else "SELECT pg_reload_conf();"
+def _activate(takes: str) -> str:
+    return "-- " + _("then restart the server") if takes == "restart" else "SELECT pg_reload_conf();"
 
 
 def _pending(health: Health) -> Iterator[Finding]:
