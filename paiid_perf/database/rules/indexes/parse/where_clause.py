@@ -1,0 +1,149 @@
+"""Conditions: filters on one table, joins of two, and sub-queries as semi and anti joins."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+
+from sqlglot import exp
+
+from paiid_perf.database.index_types import Join, JoinKind, Predicate
+from paiid_perf.database.rules.indexes.parse.draft import Scope, as_kind
+from paiid_perf.database.rules.indexes.parse.predicates import Predicates
+from paiid_perf.database.rules.indexes.parse.trees import (
+    Node,
+    aliases_of,
+    any_as_in,
+    conjuncts_of,
+    is_flat,
+    unparenthesised,
+    unwrapped,
+)
+
+
+class WhereClause(Predicates):
+    """Places conditions in the block that they filter."""
+
+    @abstractmethod
+    def _from(self, tree: exp.Select, scope: Scope) -> None: ...
+
+    @abstractmethod
+    def _ctes(self, tree: Node, known: dict[str, Node]) -> dict[str, Node]: ...
+
+    def _conditions(
+        self, node: Node, scope: Scope, kind: JoinKind = "inner", inner: set[str] | None = None
+    ) -> None:
+        for conjunct in conjuncts_of(node):
+            self._condition(conjunct, scope, kind, inner or set())
+
+    def _condition(self, node: Node, scope: Scope, kind: JoinKind, inner: set[str]) -> None:
+        if self._subquery_condition(node, scope):
+            return
+        self._note_columns(node, scope)
+        resolved = self._resolved(node, scope)
+        aliases = aliases_of(resolved)
+        if (
+            isinstance(resolved, exp.EQ)
+            and len(aliases) == 2
+            and self._equi_join(resolved, scope, kind, inner)
+        ):
+            return
+        if len(aliases) != 1:
+            return
+        alias = next(iter(aliases))
+        predicate = self._predicate(resolved)
+        if kind == "left" and alias not in inner:
+            return
+        self._place(alias, predicate, scope)
+
+    def _place(self, alias: str, predicate: Predicate, scope: Scope) -> None:
+        draft = self.drafts[scope.block]
+        child = draft.children.get(alias)
+        if child is None or not predicate.is_column:
+            draft.predicates[alias].append(predicate)
+            return
+        self._push_down(alias, predicate, scope, child)
+
+    def _push_down(self, alias: str, predicate: Predicate, scope: Scope, child: int) -> None:
+        """A filter on a grouped sub-query's key filters the sub-query's table (subquery_push_qual)."""
+        source = next(s for s in scope.sources.values() if s.alias == alias)
+        body, inner = source.outputs.get(predicate.key), self.drafts[child]
+        if body is None or inner.limit is not None:
+            return
+        name = body.name
+        owner = next((a for a, cols in inner.columns.items() if name in cols and inner.tables[a]), None)
+        keys = {k.key for k in inner.group}
+        if owner is not None and (not inner.aggregates or name in keys):
+            moved = replace(predicate, key=name, columns=frozenset({name}))
+            inner.predicates[owner].append(moved)
+
+    def _equi_join(self, node: exp.EQ, scope: Scope, kind: JoinKind, inner: set[str]) -> bool:
+        sides = [aliases_of(node.left), aliases_of(node.right)]
+        if any(len(s) != 1 for s in sides) or sides[0] == sides[1]:
+            return False
+        left, right = (next(iter(s)) for s in sides)
+        left_key, right_key = self._key(node.left)[0], self._key(node.right)[0]
+        if left in inner and right not in inner:
+            left, left_key, right, right_key = right, right_key, left, left_key
+        self._join(left, left_key, right, right_key, scope, kind)
+        return True
+
+    def _join(
+        self, left: str, left_key: str, right: str, right_key: str, scope: Scope, kind: JoinKind
+    ) -> None:
+        draft = self.drafts[scope.block]
+        draft.joins.append(Join(left, left_key, right, right_key, kind))
+        for alias, key in ((left, left_key), (right, right_key)):
+            draft.columns[alias].add(key)
+
+    def _subquery_condition(self, node: Node, scope: Scope) -> bool:
+        """EXISTS, IN (SELECT …) and their negations, as semi and anti joins where the planner makes them so."""
+        negated = isinstance(node, exp.Not)
+        body = unparenthesised(node.this if negated else node)
+        if isinstance(body, exp.Exists):
+            return self._semi(body.this, None, scope, "anti" if negated else "semi")
+        body = any_as_in(body)
+        if isinstance(body, exp.In) and body.args.get("query") is not None:
+            if negated:
+                self.notes.append("NOT IN (SELECT …) cannot become an anti join: use NOT EXISTS")
+                self._nested(body.args["query"], scope)
+                self._note_columns(body.this, scope)
+                return True
+            return self._semi(body.args["query"], body.this, scope, "semi")
+        return False
+
+    def _semi(self, tree: Node, outer: Node | None, scope: Scope, kind: JoinKind) -> bool:
+        tree = unwrapped(tree)
+        if not isinstance(tree, exp.Select) or not is_flat(tree, semi=True):
+            return self._hashed(tree, outer, scope)
+        draft = self.drafts[scope.block]
+        before = set(draft.tables)
+        inner = Scope(scope.block, scope, self._ctes(tree, scope.ctes), {}, f"{scope.prefix}in{len(before)}.")
+        self._from(tree, inner)
+        added = set(draft.tables) - before
+        where = tree.args.get("where")
+        self._conditions(where.this, inner) if where is not None else None
+        if outer is not None and tree.expressions:
+            self._in_join(outer, tree.expressions[0], scope, inner, kind)
+        draft.joins = [as_kind(j, before, added, kind) for j in draft.joins]
+        return True
+
+    def _in_join(self, outer: Node, item: Node, scope: Scope, inner: Scope, kind: JoinKind) -> None:
+        body = item.this if isinstance(item, exp.Alias) else item
+        left, right = self._resolved(outer, scope), self._resolved(body, inner)
+        ours, theirs = aliases_of(left), aliases_of(right)
+        if len(ours) == 1 and len(theirs) == 1:
+            pair = next(iter(ours)), self._key(left)[0], next(iter(theirs)), self._key(right)[0]
+            self._join(*pair, scope, kind)
+
+    def _hashed(self, tree: Node, outer: Node | None, scope: Scope) -> bool:
+        """``IN`` over a query that is not flattened: its own block, joined as a derived table."""
+        child = self._nested(tree, scope)
+        if outer is None:
+            return True
+        own = self._unique(f"{scope.prefix}in", scope)
+        self.drafts[scope.block].add(own, None, child)
+        left = self._resolved(outer, scope)
+        if len(aliases_of(left)) == 1:
+            self._join(next(iter(aliases_of(left))), self._key(left)[0], own, "?", scope, "semi")
+        return True
