@@ -16,12 +16,13 @@ from paiid_perf.contracts import Phase, PhaseContext, PhaseResult, Proposal
 from paiid_perf.database import advice, retention_changes, view_changes, views
 from paiid_perf.database.advisor import advise
 from paiid_perf.database.facts import health as health_facts
+from paiid_perf.database.facts import insights as insight_facts
 from paiid_perf.database.facts import retention as retention_facts
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.rules import health as health_rules
+from paiid_perf.database.rules import insights, scoring, storage, tuning
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
-from paiid_perf.database.rules import scoring, storage, tuning
 from paiid_perf.database.session import Session, connect, is_postgresql
 from paiid_perf.database.types import Finding, Health, RetentionRule
 from paiid_perf.exceptions import ConfigurationError
@@ -87,6 +88,8 @@ def _look(ctx: PhaseContext) -> Gathered:
         gathered.changes += _views(ctx, session)
         ctx.progress(0.3, _("counting what is old"))
         found, refused = _retention(ctx, session)
+        ctx.progress(0.35, _("reading the plans of the heaviest queries"))
+        _insights(ctx, session, gathered)
     gathered.changes += found
     gathered.refused += refused
     ctx.progress(0.4, _("advising indexes"))
@@ -102,6 +105,13 @@ def _findings(ctx: PhaseContext, health: Health) -> list[Finding]:
         *pool_rules.advise(health.pool),
     ]
     return advice.applicable(found, ctx.settings.POLICY)
+
+
+def _insights(ctx: PhaseContext, session: Session, gathered: Gathered) -> None:
+    """What the plans say. A quick run reads none: some are made by running a statement."""
+    if not ctx.quick:
+        studied = insight_facts.study(session, gathered.health.statements.rows)
+        gathered.findings += insights.judge(studied)
 
 
 def _views(ctx: PhaseContext, session: Session) -> list[Proposal]:

@@ -86,6 +86,17 @@ TABLE: tuple[Threshold, ...] = (
         "20 % of half a million rows: from there on, autovacuum's share means long pauses and long runs",
     ),
     Threshold("churn", 0.2, "updates per row", "autovacuum_vacuum_scale_factor: it has been due once"),
+    Threshold("row_error", 100, "factor", "Leis et al., VLDB 2015: errors from there on change the plan"),
+    Threshold("row_error_rows", 1_000, "rows", "fewer rows are quick under any plan"),
+    Threshold("removed_rows", 10_000, "rows", "fewer are filtered in a few milliseconds"),
+    Threshold("removed_ratio", 0.90, "ratio", "PgHero and pganalyze index from about there"),
+    Threshold("nested_loops", 10_000, "loops", "a hash join of as many rows takes milliseconds"),
+    Threshold("jit_ratio", 0.25, "ratio", "the manual, 30.2: compiling must be small beside running"),
+    Threshold("generic_ratio", 10, "factor", "an order of magnitude is no rounding of the cost model"),
+    Threshold("scan_rows", 10_000, "rows", "smaller tables are read whole sooner than an index"),
+    Threshold("offset_rows", 1_000, "rows", "the hundredth page of ten"),
+    Threshold("in_list", 100, "values", "over a hundred, a join reads better than a list"),
+    Threshold("count_rows", 100_000, "rows", "fewer are counted in some ten milliseconds"),
     Threshold("hot_updates", 10_000, "updates", "under that, a ratio says nothing"),
 )
 

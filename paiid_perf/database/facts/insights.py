@@ -1,0 +1,97 @@
+"""The plans of the statements of weight: run where that is cheap, explained where it is not.
+
+Read-only, under time-outs, and within a budget of expected milliseconds: looking must not cost what it could save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from django.apps import apps
+
+from paiid_perf.database.facts import catalog as catalog_facts
+from paiid_perf.database.facts import workload as workload_facts
+from paiid_perf.database.facts.plans import variants_of
+from paiid_perf.database.index_types import Catalog, Statement
+from paiid_perf.database.rules.indexes.texts import repaired
+from paiid_perf.database.rules.insights import Studied
+from paiid_perf.database.session import Session, trusted
+from paiid_perf.database.types import StatementFact
+
+#: Statements looked at, the heaviest first, and the share of the whole time under which none is.
+STATEMENTS = 15
+SHARE = 0.01
+#: Milliseconds that one statement may be expected to take when it is run, and all of them together.
+EACH_MS, TOGETHER_MS = 250.0, 1_000.0
+#: Longer texts have been cut where they were read.
+_CUT = 2_000
+
+
+def study(session: Session, statements: Sequence[StatementFact]) -> list[Studied]:
+    """The statements of weight with their plans.
+
+    Raises:
+        psycopg.Error: the server went away.
+    """
+    whole = sum(s.total_ms for s in statements)
+    heavy = [s for s in statements if s.total_ms >= whole * SHARE and len(s.text) < _CUT]
+    chosen = [Statement(str(s.queryid), s.text, s.calls, s.total_ms, s.rows) for s in heavy[:STATEMENTS]]
+    workload = workload_facts.workload_of(chosen, workload_facts.sampled())
+    catalog = catalog_facts.read(session, [s.text for s in workload.statements])
+    return list(_studied(session, workload.statements, catalog))
+
+
+def _studied(session: Session, statements: Sequence[Statement], catalog: Catalog) -> Iterator[Studied]:
+    rows = {table.name: max(table.rows, table.live_rows) for table in catalog.tables.values()}
+    models = {model._meta.db_table: model._meta.object_name or "" for model in apps.get_models()}
+    left = TOGETHER_MS
+    for statement in statements:
+        runs = statement.mean_ms <= min(EACH_MS, left)
+        plan, executed = _plan(session, statement, catalog, run=runs)
+        left -= statement.mean_ms if executed else 0.0
+        generic = _generic_cost(session, statement, catalog) if plan is not None else None
+        yield Studied(
+            statement.queryid,
+            statement.text,
+            statement.calls,
+            statement.mean_ms,
+            plan,
+            executed,
+            generic,
+            rows,
+            models,
+        )
+
+
+def _plan(
+    session: Session, statement: Statement, catalog: Catalog, *, run: bool
+) -> tuple[Mapping[str, Any] | None, bool]:
+    """The plan, and whether it was run: only what reads is, and not for much longer than it takes at other times."""
+    text = next(variants_of(session, statement, catalog, 1), None)
+    if text is not None and run:
+        timeout = timedelta(milliseconds=max(100.0, statement.mean_ms * 10))
+        measured = _explain(session, f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {text}", timeout)
+        if measured is not None:
+            return measured, True
+    text = text or next(variants_of(session, statement, catalog, 1, writes=True), None)
+    return (_explain(session, f"EXPLAIN (FORMAT JSON) {text}") if text else None), False
+
+
+def _generic_cost(session: Session, statement: Statement, catalog: Catalog) -> float | None:
+    if catalog.version < 160000 or "$" not in statement.text:
+        return None
+    plan = _explain(session, f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {repaired(statement.text)}")
+    return float(plan["Plan"]["Total Cost"]) if plan is not None else None
+
+
+def _explain(session: Session, sql: str, timeout: timedelta | None = None) -> Mapping[str, Any] | None:
+    try:
+        found: Mapping[str, Any] = session.rows(trusted(sql), timeout=timeout)[0]["QUERY PLAN"][0]
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return None
+    return found
