@@ -322,3 +322,71 @@ def test_comments_go_and_squashed_lists_stay() -> None:
     assert (
         without_comments("/* a */ SELECT 1 -- b\n IN ($1 /*, ... */);") == "SELECT 1  \n IN ($1 /*, ... */)"
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT '/* -- it''s */'",
+        """SELECT "a--b" FROM "/* t */" """.strip(),
+        "SELECT $$ -- it's $$, $x$ /* $x$",
+        r"SELECT E'\'--', 1",
+    ],
+)
+def test_what_only_looks_like_a_comment_stays(text: str) -> None:
+    assert without_comments(text) == text
+
+
+def test_comments_nest() -> None:
+    assert without_comments("SELECT /* a /* it's */ b */ 1 /* open") == "SELECT   1"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("interval $1 year to month", "CAST( $1  AS interval)"),
+        ("interval $1 second(1)", "CAST( $1  AS interval)"),
+        ("interval(3) $1", "CAST( $1  AS interval)"),
+        ("a OPERATOR(pg_catalog.=) $1", "a  =   $1 "),
+    ],
+)
+def test_more_repairs(text: str, expected: str) -> None:
+    assert repaired(text) == expected
+
+
+# --- statements that write -----------------------------------------------------------------------------------
+
+
+def test_a_merge_reads_its_source_and_finds_its_target() -> None:
+    query = read(
+        "MERGE INTO t USING u ON t.id = u.t_id AND t.a = $1 WHEN MATCHED THEN UPDATE SET b = u.x "
+        "WHEN NOT MATCHED THEN INSERT (id) VALUES (u.t_id)"
+    )
+    assert query.write is not None
+    assert (query.write.table, query.write.kind, query.write.columns) == ("public.t", "update", {"b"})
+    (block,) = query.blocks
+    assert [r.table for r in block.relations] == ["public.u", "public.t"]
+    assert [(j.left_key, j.right_key, j.kind) for j in block.joins] == [("t_id", "id", "left")]
+    assert said(block.relations[1]) == [("a", "eq")]
+
+
+@pytest.mark.parametrize(
+    ("whens", "kind"),
+    [
+        ("WHEN MATCHED THEN DELETE", "delete"),
+        ("WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN INSERT (id) VALUES (1)", "insert"),
+    ],
+)
+def test_what_a_merge_writes(whens: str, kind: str) -> None:
+    write = read(f"MERGE INTO t USING u ON t.id = u.t_id {whens}").write
+    assert write is not None
+    assert write.kind == kind
+
+
+def test_a_cte_that_writes_is_read_too() -> None:
+    query = read("WITH gone AS (DELETE FROM u WHERE x = $1 RETURNING t_id) SELECT * FROM gone")
+    assert [("x", "eq")] in [said(r) for b in query.blocks for r in b.relations]
+
+
+def test_values_alone_read_nothing() -> None:
+    assert read("VALUES ($1, $2)").tables == frozenset()

@@ -14,19 +14,37 @@ _PARAMETER = re.compile(r"\$(\d+)")
 _LIMIT = re.compile(r"\b(LIMIT|OFFSET|FIRST|NEXT)\s+\$(\d+)", re.IGNORECASE)
 #: What stands for a parameter whose column nobody knows, by the type that the server infers.
 _BY_TYPE: tuple[tuple[str, str], ...] = (
+    ("interval", "1 day"),
+    ("timestamp", "2024-06-15 12:00:00+00"),
+    ("date", "2024-06-15"),
+    ("time", "12:00:00"),
     ("bool", "true"),
-    ("int", "1"),
+    ("bigint", "1"),
+    ("integer", "1"),
+    ("smallint", "1"),
+    ("oid", "1"),
     ("numeric", "1"),
     ("double", "1"),
     ("real", "1"),
-    ("timestamp", "2024-06-15 12:00:00+00"),
-    ("date", "2024-06-15"),
-    ("interval", "1 day"),
-    ("time", "12:00:00"),
+    ("money", "1"),
+    ("jsonpath", "$"),
     ("json", "{}"),
     ("uuid", "00000000-0000-0000-0000-000000000000"),
     ("inet", "127.0.0.1"),
+    ("cidr", "127.0.0.1"),
+    ("bit", "0"),
+    ("varbit", "0"),
+    ("regconfig", "simple"),
+    ("regclass", "pg_class"),
+    ("text", ""),
+    ("char", ""),
+    ("bpchar", ""),
+    ("varchar", ""),
+    ("name", ""),
+    ("citext", ""),
     ("bytea", ""),
+    ("ts", ""),
+    ('"char"', ""),
 )
 #: Where in the histogram a range begins and ends: near the top, as "the latest" does.
 _LOW, _HIGH = 0.90, 0.95
@@ -134,16 +152,23 @@ def bound(text: str, literals: Mapping[int, str]) -> str:
 
 
 def literals(types: Sequence[str], values: Mapping[int, str]) -> dict[int, str]:
-    """Typed SQL literals for every parameter: the value known, or one that fits the type."""
+    """Typed SQL literals for every parameter: the value known, or one that fits the type (else NULL)."""
     return {
-        n: f"CAST({_quoted(values.get(n, _fallback(kind)))} AS {kind})" for n, kind in enumerate(types, 1)
+        n: f"CAST({_literal(values.get(n, _fallback(kind)))} AS {kind})" for n, kind in enumerate(types, 1)
     }
 
 
-def _fallback(kind: str) -> str:
+def _literal(value: str | None) -> str:
+    return "NULL" if value is None else _quoted(value)
+
+
+def _fallback(kind: str) -> str | None:
+    """A value of the type; none of an enum, a range or a type of the host's own."""
     if kind.endswith("[]"):
         return "{}"
-    return next((value for prefix, value in _BY_TYPE if kind.startswith(prefix) or prefix in kind), "")
+    if kind.endswith("range"):
+        return "empty"
+    return next((value for prefix, value in _BY_TYPE if kind.startswith(prefix)), None)
 
 
 def _quoted(value: str) -> str:

@@ -9,17 +9,31 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-_COMMENT = re.compile(r"/\*(?!, \.\.\. \*/).*?\*/|--[^\n]*", re.DOTALL)
+_STRING = (
+    r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|(?<![\w$])\$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$"""
+)
+#: What a comment may not begin in, the mark of a squashed list, and where a comment begins.
+_SKIPPED = re.compile(
+    rf"""{_STRING}|"(?:[^"]|"")*"|/\*, \.\.\. \*/|(?P<line>--[^\n]*)|(?P<block>/\*)""", re.DOTALL
+)
+_EDGES = re.compile(r"/\*|\*/")
 _SQUASHED = re.compile(r"/\*, \.\.\. \*/")
 #: A squashed list is read as one of five: its length is not known.
 _LIST = re.compile(r"(\$\d+)\s*/\*, \.\.\. \*/")
-_QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+_QUOTED = re.compile(rf"""{_STRING}|"(?:[^"]|"")*\"""", re.DOTALL)
+#: How foreign keys' own statements spell ``=``.
+_OPERATOR = re.compile(r"\bOPERATOR\s*\(\s*(?:pg_catalog\s*\.\s*)?([^\s()\w.]+)\s*\)", re.IGNORECASE)
+
+_UNIT = r"(?:year|month|day|hour|minute|second)s?\b(?:\s*\(\d+\))?"
 
 #: Pattern → replacement, tried in order on text outside quotes. Group 1 is the parameter.
 _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
-        (r"\binterval\s+(\$\d+)(?:\s+(?:year|month|day|hour|minute|second)s?\b)?", r"CAST(\1 AS interval)"),
+        (
+            rf"\binterval\s*(?:\(\d+\)\s*)?(\$\d+)(?:\s+{_UNIT}(?:\s+to\s+{_UNIT})?)?",
+            r"CAST(\1 AS interval)",
+        ),
         (
             r"\b(date|timestamptz|timestamp|time|bytea|inet|uuid|jsonb|json|numeric)\s+(\$\d+)",
             r"CAST(\2 AS \1)",
@@ -47,12 +61,31 @@ _TOOLS = re.compile(
 
 def without_comments(text: str) -> str:
     """The statement without comments (sqlcommenter's, say), its squashed lists as they are."""
-    return _COMMENT.sub(" ", text).strip().rstrip(";").strip()
+    pieces: list[str] = []
+    at = 0
+    while (mark := _SKIPPED.search(text, at)) is not None:
+        if mark.lastgroup in {"line", "block"}:
+            pieces += [text[at : mark.start()], " "]
+            at = _comment_end(text, mark.end()) if mark.lastgroup == "block" else mark.end()
+        else:
+            pieces.append(text[at : mark.end()])
+            at = mark.end()
+    return "".join([*pieces, text[at:]]).strip().rstrip(";").strip()
+
+
+def _comment_end(text: str, at: int) -> int:
+    """Comments nest in PostgreSQL."""
+    depth = 1
+    for edge in _EDGES.finditer(text, at):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    return len(text)
 
 
 def repaired(text: str) -> str:
     """The statement as SQL that parses, with ``$n`` where it had it. Quoted text is left alone."""
-    bare = _LIST.sub(r"\1, \1, \1, \1, \1", without_comments(text))
+    bare = _OPERATOR.sub(r" \1 ", _LIST.sub(r"\1, \1, \1, \1, \1", without_comments(text)))
     pieces, end = [], 0
     for quoted in _QUOTED.finditer(bare):
         pieces += [_repair(bare[end : quoted.start()]), quoted.group()]
@@ -71,7 +104,7 @@ def reason_to_leave_out(text: str) -> str:
     bare = without_comments(text)
     if not bare or _UTILITY.match(bare):
         return "utility statement"
-    if _TOOLS.search(_strip_strings(bare)):
+    if _TOOLS.search(_OPERATOR.sub(r"\1", _strip_strings(bare))):
         return "catalogue or monitoring query"
     return ""
 
@@ -83,7 +116,7 @@ def _strip_strings(text: str) -> str:
 # --- linking sampled statements to normalised ones -----------------------------------------------------
 
 _TOKEN = re.compile(
-    r"""(?P<string>[EeBbXx]?'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"""
+    r"""(?P<string>[Ee]'(?:[^'\\]|\\.|'')*'|(?:[BbXxNn]|[Uu]&)?'(?:[^']|'')*'|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)"""
     r"""|(?P<name>"(?:[^"]|"")*"|[A-Za-z_][\w$]*)"""
     r"""|(?P<param>\$\d+|%s|%\(\w+\)s)|(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|\.\d+)|(?P<other>\s+|::|.)""",
     re.DOTALL,

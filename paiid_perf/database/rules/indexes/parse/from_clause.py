@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import sqlglot
 from sqlglot import exp
 
@@ -23,6 +25,9 @@ from paiid_perf.database.rules.indexes.parse.where_clause import WhereClause
 class FromClause(WhereClause):
     """Brings sources into a scope."""
 
+    @abstractmethod
+    def _modify(self, tree: Node) -> None: ...
+
     def _from(self, tree: exp.Select, scope: Scope) -> None:
         from_ = tree.args.get("from_") or tree.args.get("from")
         if from_ is not None:
@@ -38,8 +43,8 @@ class FromClause(WhereClause):
         for cte in with_.expressions if with_ is not None else []:
             if isinstance(cte.this, exp.Query):
                 found[name_of(cte.args["alias"].this)] = cte.this
-            else:
-                self.notes.append("a CTE that writes is costed without its reads")
+            elif isinstance(cte.this, exp.Update | exp.Delete):
+                self._modify(cte.this)
         return found
 
     def _joined(self, join: exp.Join, scope: Scope) -> None:

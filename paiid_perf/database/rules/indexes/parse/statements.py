@@ -7,7 +7,7 @@ import logging
 import sqlglot
 from sqlglot import exp
 
-from paiid_perf.database.index_types import Catalog, Query, TableKey, Write
+from paiid_perf.database.index_types import Catalog, JoinKind, Query, TableKey, Write
 from paiid_perf.database.rules.indexes.parse.draft import Bindings, Draft, Scope, Unparsable
 from paiid_perf.database.rules.indexes.parse.select_list import SelectList
 from paiid_perf.database.rules.indexes.parse.trees import Node, assigned, name_of, unwrapped
@@ -28,7 +28,7 @@ def parse(text: str, catalog: Catalog, bindings: Bindings | None = None) -> Quer
         tree = sqlglot.parse_one(repaired(text), read="postgres")
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         raise Unparsable(str(error).splitlines()[0]) from error
-    if not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete):
+    if not isinstance(tree, exp.Query | exp.Values | exp.Insert | exp.Update | exp.Delete | exp.Merge):
         raise Unparsable(f"{type(tree).__name__} is not a statement that indexes serve")
     try:
         return Reader(catalog, bindings or Bindings()).statement(tree)
@@ -43,7 +43,7 @@ class Reader(SelectList):
         write = None
         if isinstance(tree, exp.Query):
             self.query(tree, None, {}, None)
-        else:
+        elif not isinstance(tree, exp.Values):
             write = self._write(tree)
         blocks = tuple(d.finished() for d in self.drafts)
         return Query(blocks, write, tuple(dict.fromkeys(self.notes)))
@@ -56,7 +56,9 @@ class Reader(SelectList):
             if isinstance(source, exp.Query):
                 self.query(source, None, self._ctes(tree, {}), None)
             return Write(table, "insert") if table else None
-        self._modify(tree, target)
+        if isinstance(tree, exp.Merge):
+            return self._merge(tree, table)
+        self._modify(tree)
         if table is None:
             return None
         if isinstance(tree, exp.Delete):
@@ -67,10 +69,30 @@ class Reader(SelectList):
         key = self.catalog.resolve(name_of(node.args.get("db")), name_of(node.this))
         return key if key in self.catalog.tables else None
 
-    def _modify(self, tree: Node, target: Node) -> None:
+    def _merge(self, tree: Node, table: TableKey | None) -> Write | None:
+        """A MERGE reads its source, joined with the target: on the outer side where it may insert."""
+        scope = self._new_scope(None, self._ctes(tree, {}), None)
+        whens = tree.args["whens"].expressions
+        kind: JoinKind = "inner" if all(w.args.get("matched") for w in whens) else "left"
+        self._source(tree.args["using"], scope, "inner")
+        before = set(self.drafts[scope.block].tables)
+        self._source(tree.this, scope, kind)
+        added = set(self.drafts[scope.block].tables) - before
+        self._conditions(tree.args["on"], scope, kind, added)
+        for when in whens:
+            self._note_columns(when, scope)
+        if table is None:
+            return None
+        updates = [w.args["then"] for w in whens if isinstance(w.args["then"], exp.Update)]
+        if updates:
+            return Write(table, "update", frozenset(name for u in updates for name in assigned(u)))
+        deletes = any(w.args["then"].name == "DELETE" for w in whens)
+        return Write(table, "delete" if deletes else "insert")
+
+    def _modify(self, tree: Node) -> None:
         """The reading half of an UPDATE or DELETE, as a SELECT."""
         scope = self._new_scope(None, self._ctes(tree, {}), None)
-        self._source(target, scope, "inner")
+        self._source(tree.this, scope, "inner")
         from_ = tree.args.get("from_") or tree.args.get("from")
         for item in [from_.this] if from_ is not None else []:
             self._source(item, scope, "inner")
