@@ -36,9 +36,11 @@ from paiid_perf.database.index_types import (
 from paiid_perf.database.rules.indexes import candidates as candidate_rules
 from paiid_perf.database.rules.indexes import drops, names, render, size, writes
 from paiid_perf.database.rules.indexes.bind import stable_bindings
+from paiid_perf.database.rules.indexes.factor import factored
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.select import Item, Problem, Selection, select
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
+from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.session import Session, connect
 from paiid_perf.database.types import IndexCandidate
 from paiid_perf.registry import registry
@@ -55,6 +57,8 @@ PARSED, POOLED = 0.25, 0.5
 #: Statements whose replay a change is judged by, and neighbours watched for regressions.
 AFFECTED = 8
 WATCHED = 4
+#: The storage budget where none is set.
+BUDGET_SHARE, BUDGET_MB = 0.45, 64
 #: Refusals that are told; the rest repeat them.
 REFUSALS = 100
 _NO_STATISTICS = (
@@ -179,7 +183,7 @@ def _parsed(workload: Workload, catalog: Catalog, late: Callable[[float], bool])
 
 def _query(statement: Statement, catalog: Catalog) -> Query | None:
     try:
-        return parse(statement.text, catalog, stable_bindings(statement))
+        return parse(factored(repaired(statement.text)), catalog, stable_bindings(statement))
     except Unparsable:
         return None
 
@@ -205,6 +209,8 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
         pool.groups,
         terms.late,
         REFUSALS,
+        _matters(reading),
+        catalog.database_bytes,
     )
     chosen = select(problem)
     proposals = [_create(p, look, terms.alias, source.name) for p in chosen.picks]
@@ -219,11 +225,29 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
     )
 
 
+def _matters(pairs: Sequence[Pair]) -> Callable[[str, IndexSpec], bool]:
+    """Tells whether a statement could use an index: it names the first key, or the index holds all it reads."""
+    relations = {s.queryid: [r for b in q.blocks for r in b.relations if r.table] for s, q in pairs}
+    known: dict[tuple[str, IndexSpec], bool] = {}
+
+    def matters(queryid: str, spec: IndexSpec) -> bool:
+        key = (queryid, spec)
+        if key not in known:
+            known[key] = any(candidate_rules.could_serve(spec, r) for r in relations[queryid])
+        return known[key]
+
+    return matters
+
+
 def _budget(terms: _Terms, catalog: Catalog) -> int:
-    """Bytes that new indexes may take: as told, else a tenth of the database, but 256 MB is never too much."""
+    """Bytes that new indexes may take: as told, else BUDGET_SHARE of the database, but BUDGET_MB is never too much."""
     told = terms.budget_mb
     megabytes = told if told is not None else terms.settings.INDEX_STORAGE_BUDGET_MB
-    return int(megabytes * 2**20) if megabytes else max(catalog.database_bytes // 10, 256 * 2**20)
+    return (
+        int(megabytes * 2**20)
+        if megabytes
+        else max(int(catalog.database_bytes * BUDGET_SHARE), BUDGET_MB * 2**20)
+    )
 
 
 @dataclass(slots=True)
@@ -261,7 +285,19 @@ def _pool(look: _Look, source: Source, width: int, late: Callable[[float], bool]
             pool.cut_short = True
             break
         _add_best(pool, statement, query, look.catalog, source, width)
+    _add_merged(pool, look.catalog, width)
     return pool
+
+
+def _add_merged(pool: _Pool, catalog: Catalog, width: int) -> None:
+    """One index in place of several of the pool."""
+    by_table: dict[TableKey, list[IndexSpec]] = {}
+    for spec in pool.found:
+        by_table.setdefault(spec.table, []).append(spec)
+    for specs in by_table.values():
+        for spec in candidate_rules.merged(specs):
+            if not _out_of_hand(spec, catalog, width):
+                pool.found.setdefault(spec, Candidate(spec, "merged"))
 
 
 def _add_declared(pool: _Pool, look: _Look, width: int) -> None:
@@ -278,13 +314,15 @@ def _add_best(
 ) -> None:
     """A statement's candidates that make it cheaper, the best PER_STATEMENT, and those that do so only together."""
     before = source.cost(statement.queryid, frozenset())
-    costs: dict[IndexSpec, float] = {}
+    possible: list[IndexSpec] = []
     for spec in dict.fromkeys(candidate_rules.candidates(query, catalog, width)):
         why = _out_of_hand(spec, catalog, width) or _only_covers(spec, statement, catalog)
         if why:
             pool.refuse(names.describe(spec), why)
         else:
-            costs[spec] = source.cost(statement.queryid, frozenset({spec}))
+            possible.append(spec)
+    promising = source.promising(statement.queryid, possible)
+    costs = {spec: source.cost(statement.queryid, frozenset({spec})) for spec in promising}
     useful = sorted((s for s, c in costs.items() if c < 0.98 * before), key=lambda s: (costs[s], repr(s)))
     together = _together(statement, costs, source)
     if together:

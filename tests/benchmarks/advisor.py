@@ -47,7 +47,13 @@ RUNS, SLOW_MS = 4, 1_500
 #: Seeds of the constants that the advisors see, and of those that are measured.
 SEEN, UNSEEN = (1, 2, 3), (101, 102)
 SLOWED = 1.10
-YARDSTICK = "SELECT count(*) FROM (SELECT sqrt(k::float8) FROM generate_series(1, 400000) k OFFSET 0) x"
+#: What everything is measured in: it reads memory as the queries do, so that what slows them slows it as well.
+YARDSTICK = "SELECT count(*) FROM yardstick.lines WHERE pad LIKE '%~%'"
+YARDSTICK_DDL = (
+    "CREATE SCHEMA yardstick",
+    "CREATE UNLOGGED TABLE yardstick.lines (k int, pad text)",
+    "INSERT INTO yardstick.lines SELECT k, repeat(md5(k::text), 8) FROM generate_series(1, 60000) k",
+)
 
 #: Forgets this database's statements only.
 RESET = (
@@ -84,7 +90,7 @@ def prepare(url: str, workload: Workload | Mix, scale: float) -> str:
         connection.execute(f"ALTER DATABASE {name} SET max_parallel_workers_per_gather = 0".encode())
     with open_database(database_url(url, name)) as connection:
         connection.execute("CREATE EXTENSION pg_stat_statements")
-        for statement in (*workload.ddl, *workload.load(scale), "VACUUM ANALYZE"):
+        for statement in (*YARDSTICK_DDL, *workload.ddl, *workload.load(scale), "VACUUM ANALYZE"):
             connection.execute(statement.encode())
         connection.execute(f"COMMENT ON DATABASE {name} IS 'scale {scale}'".encode())
     return database_url(url, name)
@@ -139,8 +145,8 @@ def measure(url: str, workload: Workload) -> dict[str, float]:
     with open_database(url) as connection:
         connection.execute(f"SET statement_timeout = {workload.timeout_ms}".encode())
         cpu = cpu_ms(connection)
-        yardstick = min(timed(connection, cpu, YARDSTICK, 0).ms for _ in range(5))
         for template in workload.queries:
+            yardstick = min(timed(connection, cpu, YARDSTICK, 0).ms for _ in range(3))
             texts = [template.make(Random(f"{template.name}{seed}")) for seed in UNSEEN]
             times[template.name] = _query(connection, cpu, texts, workload.timeout_ms) / yardstick
     return times

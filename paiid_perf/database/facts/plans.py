@@ -13,13 +13,15 @@ import psycopg
 
 from paiid_perf.contracts import QueryMeasure
 from paiid_perf.database.index_types import Catalog, Statement
-from paiid_perf.database.rules.indexes import bind
+from paiid_perf.database.rules.indexes import bind, retype
 from paiid_perf.database.rules.indexes.bind import bound, literals
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
+from paiid_perf.database.rules.indexes.retype import Complaint
 from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.session import Session, trusted
 
 _NAME = "paiid_perf_what_if"
+_PREPARE = f"PREPARE {_NAME} AS "
 REPETITIONS = 4
 #: Constants tried per statement when it is run again.
 VARIANTS = 3
@@ -36,9 +38,15 @@ class Run:
 
 def parameter_types(session: Session, text: str) -> tuple[str, ...] | None:
     """The types that the server infers for ``$1, $2 …``; None where it does not accept the text."""
+    said = _asked(session, repaired(text))
+    return said if isinstance(said, tuple) else None
+
+
+def _asked(session: Session, text: str) -> tuple[str, ...] | Complaint | None:
+    """What the server makes of a text: its parameters' types, or where it stops understanding."""
     try:
         with session.reading() as connection:
-            connection.execute(trusted(f"PREPARE {_NAME} AS {repaired(text)}"))
+            connection.execute(trusted(f"{_PREPARE}{text}"))
             try:
                 row = connection.execute(
                     "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = %s", [_NAME]
@@ -46,16 +54,22 @@ def parameter_types(session: Session, text: str) -> tuple[str, ...] | None:
             finally:
                 connection.execute(trusted(f"DEALLOCATE {_NAME}"))
         return tuple(row[0]) if row else None
-    except psycopg.Error:
+    except psycopg.Error as error:
         if session.is_broken:
             raise
-        return None
+        at = error.diag.statement_position
+        return Complaint(int(at) - len(_PREPARE) - 1) if at else None
 
 
 def runnable(session: Session, text: str, values: Mapping[int, str]) -> str | None:
     """The statement with typed constants for its parameters; None where the server does not accept it."""
-    types = parameter_types(session, text)
-    return bound(text, literals(types, values)) if types is not None else None
+    numbered, numbers = retype.prepared_text(text)
+    found = retype.casts(numbered, lambda t: _asked(session, t))
+    if found is None:
+        return None
+    accepted, types = found
+    fits = retype.fitting({numbers[n]: v for n, v in values.items() if n in numbers}, types)
+    return bound(accepted, literals([retype.sql_type(t) for t in types], fits))
 
 
 def explain(session: Session, sql: str, timeout: timedelta | None = None) -> Mapping[str, Any] | None:
@@ -135,4 +149,9 @@ def _variant(
         return None
     if query.write is not None and not writes:
         return None
-    return runnable(session, statement.text, bind.representative(query, catalog, statement, variant))
+    values = bind.representative(query, catalog, statement, variant)
+    try:
+        simpler = parse(retype.simplified(statement.text), catalog)
+    except Unparsable:
+        return runnable(session, statement.text, values)
+    return runnable(session, statement.text, values | retype.ranges(simpler, catalog))

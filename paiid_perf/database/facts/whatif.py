@@ -13,13 +13,18 @@ from typing import Any
 import psycopg
 
 from paiid_perf.database.facts import plans
-from paiid_perf.database.index_types import Catalog, IndexSpec, Query, Statement
+from paiid_perf.database.index_types import Catalog, IndexSpec, Query, Statement, Table
 from paiid_perf.database.rules.indexes import names
+from paiid_perf.database.rules.indexes.reckon import Facts, believed, reckoned
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.session import Session, trusted
 
 #: Access methods that HypoPG can imagine (1.3); the cost model stands in for the others.
 METHODS = frozenset({"btree", "hash", "brin"})
+_CREATE = psycopg.sql.SQL("SELECT indexname FROM hypopg_create_index({})")
+_SAVEPOINT = "paiid_perf_imagined"
+#: How often the planner chooses among a statement's candidates, those chosen before taken away; FEW need no choosing.
+ROUNDS, FEW = 5, 12
 
 
 class HypotheticalCosts:
@@ -39,6 +44,9 @@ class HypotheticalCosts:
         self._catalog = catalog
         self._model = model
         self._statements = {s.queryid: s for s, _ in pairs}
+        self._tables = {s.queryid: q.tables & catalog.tables.keys() for s, q in pairs}
+        self._bare: dict[str, tuple[float, float]] = {}
+        """Planner's cost and processor time without anything added."""
         self._sql: dict[str, str | None] = {}
         self._known: dict[tuple[str, frozenset[IndexSpec]], float] = {}
 
@@ -67,13 +75,31 @@ class HypotheticalCosts:
         possible = frozenset(s for s in added if self._imaginable(s))
         if possible != added:
             return self.cost(queryid, possible) * self._ratio(queryid, added, possible)
-        plan = self._explained(queryid, sorted(possible, key=repr))
+        specs = sorted(possible, key=repr)
+        plan = self._explained(queryid, specs)
         if plan is not None:
-            return float(plan["Total Cost"])
+            return self._believed(queryid, plan, specs)
         bare = self._known.get((queryid, frozenset())) if added else None
         if bare is not None:
             return bare * self._ratio(queryid, added, frozenset())
         return self._model.cost(queryid, added)
+
+    def _believed(self, queryid: str, plan: Mapping[str, Any], specs: Sequence[IndexSpec]) -> float:
+        """The planner's cost where nothing is added; else that cost times the share that is believed to be left."""
+        planned = float(plan["Total Cost"])
+        work = reckoned(plan, Facts(self._by_name(queryid), {f"<{n}>": s for n, s in enumerate(specs)}))
+        if not specs:
+            self._bare[queryid] = (planned, work)
+            return planned
+        if queryid not in self._bare:
+            self.cost(queryid, frozenset())
+        before = self._bare.get(queryid)
+        if before is None or before[0] <= 0 or before[1] <= 0:
+            return planned
+        return before[0] * believed(planned / before[0], work / before[1])
+
+    def _by_name(self, queryid: str) -> Mapping[str, Table]:
+        return {self._catalog.tables[t].name: self._catalog.tables[t] for t in self._tables[queryid]}
 
     def _ratio(self, queryid: str, having: frozenset[IndexSpec], without: frozenset[IndexSpec]) -> float:
         base = self._model.cost(queryid, without)
@@ -85,12 +111,28 @@ class HypotheticalCosts:
         ratio = self._model.cost_without(queryid, added, gone) / base if base > 0 else 1.0
         return self.cost(queryid, added) * ratio
 
-    def used(self, queryid: str, offered: Sequence[IndexSpec]) -> frozenset[IndexSpec]:
-        """Of all those offered at once, the ones that the planner picks."""
-        possible = [s for s in offered if self._imaginable(s)]
-        plan = self._explained(queryid, possible) if possible else None
-        picked = set(_index_names(plan)) if plan is not None else set()
-        return frozenset(s for n, s in enumerate(possible) if any(p.startswith(f"<{n}>") for p in picked))
+    def promising(self, queryid: str, offered: Sequence[IndexSpec]) -> Sequence[IndexSpec]:
+        """Those that the planner picks when it has them all; then of the others; and so on for ROUNDS rounds."""
+        if len(offered) <= FEW:
+            return offered
+        left = list(offered)
+        found = [s for s in left if not self._imaginable(s)]
+        for _ in range(ROUNDS):
+            used = self.used(queryid, [s for s in left if s not in found])
+            if used is None:
+                return offered
+            if not used:
+                break
+            found += sorted(used, key=repr)
+        return [s for s in offered if s in found]
+
+    def used(self, queryid: str, offered: Sequence[IndexSpec]) -> frozenset[IndexSpec] | None:
+        """Of all those offered at once, the ones that the planner picks; None where it cannot be asked."""
+        plan = self._explained(queryid, offered) if offered else {}
+        if plan is None:
+            return None
+        picked = set(_index_names(plan))
+        return frozenset(s for n, s in enumerate(offered) if f"<{n}>" in picked)
 
     def _imaginable(self, spec: IndexSpec) -> bool:
         return spec.method in METHODS and self._catalog.tables[spec.table].kind != "partitioned"
@@ -107,24 +149,40 @@ class HypotheticalCosts:
         if sql is None or self._connection is None:
             return None
         try:
-            with self._connection.transaction():
-                self._connection.execute("SELECT hypopg_reset()")
-                own = {self._imagined(spec): n for n, spec in enumerate(specs)}
-                row = self._connection.execute(trusted(f"EXPLAIN (FORMAT JSON) {sql}")).fetchone()
+            shown, named = self._answers(sql, specs)
         except psycopg.Error:
             if self._session.is_broken:
                 raise
+            self._connection.execute(f"ROLLBACK TO SAVEPOINT {_SAVEPOINT}")
             return None
-        if row is None:
-            return None
-        found = json.loads(row[0]) if isinstance(row[0], str) else row[0]
-        return _renamed(found[0]["Plan"], own)
+        found = json.loads(shown) if isinstance(shown, str) else shown
+        return _renamed(found[0]["Plan"], {name: n for n, name in enumerate(named)})
 
-    def _imagined(self, spec: IndexSpec) -> str:
+    def _answers(self, sql: str, specs: Sequence[IndexSpec]) -> tuple[Any, list[str]]:
+        """The plan, and what HypoPG calls the indexes; all in one message, as there are thousands of questions.
+
+        Raises:
+            psycopg.Error: the server refuses one of them; the savepoint is still there.
+        """
         assert self._connection is not None
-        sql = names.create_sql(spec, "imagined", concurrently=False)
-        row = self._connection.execute("SELECT indexname FROM hypopg_create_index(%s)", [sql]).fetchone()
-        return str(row[0]) if row else ""
+        questions = [
+            f"SAVEPOINT {_SAVEPOINT}",
+            "SELECT hypopg_reset()",
+            *(_CREATE.format(names.create_sql(s, "imagined", concurrently=False)).as_string() for s in specs),
+            f"EXPLAIN (FORMAT JSON) {sql}",
+            f"RELEASE SAVEPOINT {_SAVEPOINT}",
+        ]
+        cursor = self._connection.execute(trusted(";\n".join(questions)))
+        rows: list[Any] = []
+        while True:
+            if cursor.description:
+                rows.append(next(iter(_values(cursor.fetchone()))))
+            if not cursor.nextset():
+                return rows[-1], [str(name) for name in rows[1:-1]]
+
+
+def _values(row: Any) -> Sequence[Any]:
+    return tuple(row.values()) if isinstance(row, dict) else tuple(row or ())
 
 
 def _renamed(plan: dict[str, Any], own: Mapping[str, int]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import cost, size
 from paiid_perf.database.rules.indexes.predicates import implied
+from paiid_perf.database.rules.indexes.reckon import RATES, fetch_ns
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values, like_prefix
 
 PATTERN_OPCLASSES = frozenset({"text_pattern_ops", "varchar_pattern_ops", "bpchar_pattern_ops"})
@@ -32,10 +33,17 @@ class Path:
     startup: float
     total: float
     ordered: bool = False
+    work: float = 0.0
+    """Nanoseconds of processor time, as ``reckon`` has it."""
 
     def fraction(self, share: float) -> float:
         """The cost of the first ``share`` of the rows."""
         return self.startup + (self.total - self.startup) * share
+
+    def fraction_work(self, share: float) -> float:
+        """The processor time of the first ``share`` of the rows."""
+        early = self.startup / self.total if self.total > 0 else 0.0
+        return self.work * (early + (1.0 - early) * share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,12 +222,25 @@ def index_path(
         found.searches,
     )
     startup, total = cost.index_scan(table, scan, p)
-    paths = [Path(rows, startup, total, ordered and found.searches == 1)]
+    paths = [Path(rows, startup, total, ordered and found.searches == 1, _scan_work(table, scan))]
     if found.bound and scan.heap_share == 1.0:
         _, index_total = cost.index_access(scan, p)
         share = found.fetched * scan.geometry.tuples / max(table.rows, 1.0)
-        paths.append(Path(rows, *cost.bitmap_scan(table, index_total, share, len(relation.predicates), p)))
+        startup, total = cost.bitmap_scan(table, index_total, share, len(relation.predicates), p)
+        paths.append(Path(rows, startup, total, False, _bitmap_work(table, share, scan.searches)))
     return paths
+
+
+def _scan_work(table: Table, scan: cost.IndexScan) -> float:
+    """Nanoseconds of an index scan: the way down, the entries, and the heap rows that they lead to."""
+    entries = scan.geometry.tuples * scan.scanned * RATES.entry
+    heap = scan.geometry.tuples * scan.fetched * scan.heap_share
+    each = fetch_ns(table, scan.correlation**2) + scan.filters * RATES.condition
+    return scan.searches * RATES.descent + entries + heap * each
+
+
+def _bitmap_work(table: Table, share: float, searches: int = 1) -> float:
+    return searches * RATES.descent + table.rows * share * (RATES.bitmap + RATES.entry / 2)
 
 
 def _lossy_paths(
@@ -266,9 +287,8 @@ def _brin(
     touched = min(table.pages, max(128.0, table.pages * share / order**2))
     tuples = table.rows * touched / max(table.pages, 1.0)
     startup = pages * p.seq_page_cost + 0.1 * p.cpu_operator_cost * touched
-    return Path(
-        rows, startup, startup + touched * p.seq_page_cost + tuples * (p.cpu_tuple_cost + p.cpu_operator_cost)
-    )
+    total = startup + touched * p.seq_page_cost + tuples * (p.cpu_tuple_cost + p.cpu_operator_cost)
+    return Path(rows, startup, total, False, tuples * (RATES.row + RATES.condition))
 
 
 def _gin(spec: IndexSpec, table: Table, share: float, pages: float, rows: float, p: PlannerSettings) -> Path:
@@ -276,12 +296,14 @@ def _gin(spec: IndexSpec, table: Table, share: float, pages: float, rows: float,
     entries = 8.0 if any("trgm" in k.opclass for k in spec.keys) else 2.0
     lists = max(1.0, pages * min(1.0, share * entries))
     index_total = (entries + lists) * p.random_page_cost + table.rows * share * entries * p.cpu_operator_cost
-    return Path(rows, *cost.bitmap_scan(table, index_total, share, 2, p))
+    startup, total = cost.bitmap_scan(table, index_total, share, 2, p)
+    return Path(rows, startup, total, False, _bitmap_work(table, share, int(entries)))
 
 
 def sequential_path(relation: Relation, table: Table, rows: float, p: PlannerSettings) -> Path:
     total = cost.sequential_scan(table, max(1, len(relation.predicates)), p)
-    return Path(rows, 0.0, total)
+    work = table.rows * (RATES.row + RATES.condition * len(relation.predicates))
+    return Path(rows, 0.0, total, False, work)
 
 
 def or_path(
@@ -294,7 +316,9 @@ def or_path(
             parts = [_branch(b, relation, table, available, p) for b in predicate.branches]
             known = [part for part in parts if part is not None]
             if len(known) == len(parts) and known:
-                return Path(rows, *cost.bitmap_scan(table, sum(known), combined(table, [predicate]), 2, p))
+                share = combined(table, [predicate])
+                startup, total = cost.bitmap_scan(table, sum(known), share, 2, p)
+                return Path(rows, startup, total, False, _bitmap_work(table, share, len(known)))
     return None
 
 

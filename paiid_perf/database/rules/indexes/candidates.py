@@ -35,7 +35,7 @@ PARTIAL_SHARE = 0.20
 #: Filters that keep more than this share of the rows are no reason for an index.
 KEEPS_MOST = 0.5
 #: INCLUDE columns add at most this many bytes, and only where vacuum keeps up.
-INCLUDE_WIDTH = 64
+INCLUDE_COLUMNS, INCLUDE_WIDTH = 5, 64
 INCLUDE_VISIBLE = 0.5
 _MAX_EQUAL = 4
 
@@ -164,7 +164,7 @@ def _key_lists(parts: Parts, width: int) -> Iterator[tuple[KeyPart, ...]]:
         tails.append(parts.group)
     heads = [equal, (*equal, *listed), listed, *((e,) for e in (*equal, *listed))]
     heads += [(j,) for j in joins] + [(*equal, j) for j in joins] + [(j, *equal) for j in joins]
-    heads += list(permutations((*equal, *listed), 2))
+    heads += list(permutations((*equal, *listed), 2)) + list(permutations(joins, 2))
     for head in heads:
         yield from _trimmed(head, width)
         for tail in tails:
@@ -209,7 +209,7 @@ def _covering(spec: IndexSpec, relation: Relation, table: Table) -> Iterator[Ind
         return
     rest = sorted(set(relation.columns) - set(spec.columns))
     width = sum(table.columns[c].width for c in rest if c in table.columns)
-    if 0 < len(rest) <= 3 and width <= INCLUDE_WIDTH and all(c in table.columns for c in rest):
+    if 0 < len(rest) <= INCLUDE_COLUMNS and width <= INCLUDE_WIDTH and all(c in table.columns for c in rest):
         yield replace(spec, include=tuple(rest))
 
 
@@ -275,7 +275,54 @@ def _in_order(table: Table, key: str) -> bool:
     return table.pages >= BRIN_PAGES and abs(table.columns[key].correlation) >= BRIN_CORRELATION
 
 
+# --- one index for several statements ----------------------------------------------------------------------
+
+#: Columns that the INCLUDE of a merged index may have.
+MERGED_COLUMNS = 7
+#: Pairs of one table's candidates that are tried.
+MERGED_PAIRS = 400
+
+
+def merged(specs: Sequence[IndexSpec]) -> Iterator[IndexSpec]:
+    """What could take the place of two or more of one table's B-trees: the longer keys, the columns of all.
+
+    Bruno and Chaudhuri's merging (SIGMOD 2005), here of indexes of which one has the other's keys as its first.
+    """
+    plain = [s for s in specs if s.method == "btree"]
+    pairs = [(a, b) for a in plain for b in plain if a != b and _merges(a, b)]
+    found: dict[IndexSpec, None] = {}
+    for a, b in pairs[:MERGED_PAIRS]:
+        found |= dict.fromkeys(_with_columns(b, (a.include, b.include)))
+    for keys in dict.fromkeys((s.keys, s.predicate) for s in plain):
+        alike = [s for s in plain if (s.keys, s.predicate) == keys and s.include]
+        if len(alike) > 2:
+            found |= dict.fromkeys(_with_columns(alike[0], [s.include for s in alike]))
+    yield from (s for s in found if s not in specs)
+
+
+def _merges(a: IndexSpec, b: IndexSpec) -> bool:
+    """Whether ``b`` with more columns would serve what ``a`` serves."""
+    first = a.predicate == b.predicate and b.keys[: len(a.keys)] == a.keys
+    return first and bool(set(a.include) - set(b.columns))
+
+
+def _with_columns(spec: IndexSpec, includes: Iterable[Sequence[str]]) -> Iterator[IndexSpec]:
+    every = sorted({c for include in includes for c in include} - set(spec.key_texts))
+    if len(every) <= MERGED_COLUMNS:
+        yield replace(spec, include=tuple(every))
+
+
 # --- what is not worth proposing ---------------------------------------------------------------------------
+
+
+def could_serve(spec: IndexSpec, relation: Relation) -> bool:
+    """Whether any plan of a query could read one of its relations through the index."""
+    if spec.table != relation.table:
+        return False
+    first = spec.keys[0]
+    if not first.is_column or relation.star or first.text in relation.columns:
+        return True
+    return set(relation.columns) <= set(spec.columns)
 
 
 def permutes_primary_key(spec: IndexSpec, table: Table) -> bool:

@@ -6,8 +6,9 @@ indexes of its table, so they are kept; a set of indexes is then a matter of put
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from paiid_perf.database.index_types import (
@@ -25,6 +26,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import access, cost
 from paiid_perf.database.rules.indexes.access import Path
+from paiid_perf.database.rules.indexes.reckon import RATES
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values
 
 _BEAM = 16
@@ -33,6 +35,16 @@ _DEFAULT_LIMIT = 10.0
 
 Config = Mapping[TableKey, tuple[IndexSpec, ...]]
 """The indexes that a plan may use, by table."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Outcome:
+    """What the chosen plan costs."""
+
+    cost: float
+    """In the planner's units."""
+    work: float
+    """Nanoseconds of processor time (see ``reckon``)."""
 
 
 class QueryPlanner:
@@ -47,7 +59,7 @@ class QueryPlanner:
             BlockPlanner(block, catalog, limit, hint)
             for block, limit, hint in zip(query.blocks, limits, hints, strict=True)
         ]
-        self._known: dict[frozenset[IndexSpec], float] = {}
+        self._known: dict[frozenset[IndexSpec], Outcome] = {}
         if self.blocks:
             self.blocks[0].calibrate(statement)
         self._link()
@@ -61,13 +73,17 @@ class QueryPlanner:
 
     def cost(self, config: Config) -> float:
         """The planner's cost of one execution, sub-queries included as often as they run."""
+        return self.outcome(config).cost
+
+    def outcome(self, config: Config) -> Outcome:
+        """What the plan that the planner would choose costs, in its own units and in processor time."""
         key = frozenset(s for t in self.tables for s in config.get(t, ()))
         if key not in self._known:
-            self._known[key] = self._cost(config)
+            self._known[key] = self._outcome(config)
         return self._known[key]
 
-    def _cost(self, config: Config) -> float:
-        total = 0.0
+    def _outcome(self, config: Config) -> Outcome:
+        total = work = 0.0
         runs: list[float] = []
         for n, planner in enumerate(self.blocks):
             parent = planner.block.per_row_of
@@ -75,8 +91,10 @@ class QueryPlanner:
             if parent is not None and parent < n:
                 times = max(1.0, runs[parent] * self.blocks[parent].output_rows)
             runs.append(times)
-            total += times * planner.cost(config, times)
-        return total
+            best = planner.outcome(config, times)
+            total += times * best.cost
+            work += times * best.work
+        return Outcome(total, work)
 
 
 def _limits(query: Query, statement: Statement) -> list[float | None]:
@@ -188,8 +206,12 @@ class BlockPlanner:
 
     def cost(self, config: Config, loops: float = 1.0) -> float:
         """The cheapest plan's cost for one run of the block."""
+        return self.outcome(config, loops).cost
+
+    def outcome(self, config: Config, loops: float = 1.0) -> Outcome:
+        """The cheapest plan for one run of the block."""
         if not self.relations:
-            return self.p.cpu_tuple_cost
+            return Outcome(self.p.cpu_tuple_cost, RATES.row)
         return min(self._finished(path) for path in self._joined(config, loops))
 
     @cached_property
@@ -199,21 +221,20 @@ class BlockPlanner:
             return 1.0
         return min(1.0, self.limit / self.rows(frozenset(self.relations)))
 
-    def _finished(self, path: Path) -> float:
+    def _finished(self, path: Path) -> Outcome:
         rows = self.rows(frozenset(self.relations))
         if self.block.aggregates or (self.block.distinct and not self.block.sorts):
             groups = self._groups() if self.block.group else 1.0
             total = (
                 path.total + rows * 2 * self.p.cpu_operator_cost + min(groups, rows) * self.p.cpu_tuple_cost
             )
-            return total + (cost.sort(min(groups, rows), 32, self.p) if self.block.sorts else 0.0)
+            after = cost.sort(min(groups, rows), 32, self.p) if self.block.sorts else 0.0
+            return Outcome(total + after, path.work + rows * RATES.aggregate)
         if self.block.sorts and not path.ordered:
-            return (
-                path.total
-                + cost.sort(rows, self._width(), self.p, self.limit)
-                + rows * self.p.cpu_operator_cost
-            )
-        return path.fraction(self._share)
+            total = path.total + cost.sort(rows, self._width(), self.p, self.limit)
+            sorting = rows * math.log2(max(rows, 2.0)) * RATES.compare
+            return Outcome(total + rows * self.p.cpu_operator_cost, path.work + sorting)
+        return Outcome(path.fraction(self._share), path.fraction_work(self._share))
 
     def _width(self) -> float:
         return 32.0 * len(self.relations)
@@ -271,37 +292,48 @@ class BlockPlanner:
             keys = frozenset(j.right_key if j.right == alias else j.left_key for j in joins)
             paths += [
                 self._looped(outer, inner, rows, joins, alias)
-                for inner in self._base(alias, config, keys, outer.rows)
+                for inner in self._base(alias, config, keys, self._loops(joins, alias))
                 if inner.total < plain.total
             ]
         return paths
+
+    def _loops(self, joins: Iterable[Join], alias: str) -> float:
+        """How often the planner takes an inner scan to be repeated: as the smallest relation that gives it values has
+        rows of its own (get_loop_count), whatever has been joined to that before."""
+        return min(self.base_rows(j.left if j.right == alias else j.right) for j in joins)
 
     def _hashed(self, outer: Path, inner: Path, rows: float) -> Path:
         small, large = sorted((outer.rows, inner.rows))
         own = cost.hash_join(large, small, 32, self.p)
         startup = inner.total + outer.startup
-        return Path(rows, startup, outer.total + inner.total + own + rows * self.p.cpu_tuple_cost)
+        work = outer.work + inner.work + small * RATES.build + large * RATES.probe + rows * RATES.aggregate
+        return Path(
+            rows, startup, outer.total + inner.total + own + rows * self.p.cpu_tuple_cost, False, work
+        )
 
     def _nested(self, outer: Path, inner: Path, rows: float) -> Path:
         """A nested loop over a materialised inner side."""
         compared = outer.rows * inner.rows * self.p.cpu_operator_cost
         total = outer.total + inner.total + compared + rows * self.p.cpu_tuple_cost
-        return Path(rows, outer.startup + inner.total, total, outer.ordered)
+        work = outer.work + inner.work + outer.rows * inner.rows * RATES.condition + rows * RATES.join
+        return Path(rows, outer.startup + inner.total, total, outer.ordered, work)
 
     def _looped(self, outer: Path, inner: Path, rows: float, joins: list[Join], alias: str) -> Path:
         """A nested loop with an index look-up per outer row; a semi join stops at the first match."""
-        each = inner.total
+        each, work = inner.total, inner.work
         if any(j.kind in {"semi", "anti"} and j.right == alias for j in joins):
-            each = inner.fraction(min(1.0, 2.0 / (inner.rows + 1.0)))
+            share = min(1.0, 2.0 / (inner.rows + 1.0))
+            each, work = inner.fraction(share), max(RATES.descent, inner.fraction_work(share))
+        work = outer.work + outer.rows * work + (outer.rows + rows) * RATES.join
         total = outer.total + outer.rows * each + rows * self.p.cpu_tuple_cost
-        return Path(rows, outer.startup + inner.startup, total, outer.ordered)
+        return Path(rows, outer.startup + inner.startup, total, outer.ordered, work)
 
     def _base(self, alias: str, config: Config, join_keys: frozenset[str], loops: float) -> list[Path]:
         relation = self.relations[alias]
         table = self._table(relation)
         if table is None:
             rows = self.base_rows(alias)
-            return [Path(rows, 0.0, rows * self.p.cpu_tuple_cost)]
+            return [Path(rows, 0.0, rows * self.p.cpu_tuple_cost, False, rows * RATES.row)]
         specs = config.get(table.key, ())
         rows = self._rows_per_loop(alias, table, join_keys)
         paths = [] if join_keys else [access.sequential_path(relation, table, rows, self.p)]

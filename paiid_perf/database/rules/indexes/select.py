@@ -22,6 +22,16 @@ MAX_SHARE = 0.25
 MIN_WORKLOAD_SHARE = 0.001
 #: Milliseconds of a call that no index can save (protocol, parsing, planning).
 FLOOR_MS = 0.05
+#: A statement under this many milliseconds a call counts for its time alone.
+LIGHT_MS = 1.0
+#: The part of a statement's worth that is how many times as fast it gets; the rest is the time that it saves.
+ALIKE = 0.6
+#: More than that many times as fast is not believed, or not worth more.
+MOST_FASTER = 50.0
+#: A statement made slower counts this many times as much as one made faster.
+LOSS = 3.0
+#: See ``Problem.storage``.
+BYTES_PRICE = 0.15
 #: Shares of the time limit by which each step ends, so that the next has something to work on.
 FIRST_LOOK, GREEDY, IMPROVEMENT, REASONS = 0.65, 0.80, 0.90, 0.95
 #: What a statement must gain before an index counts as serving it.
@@ -68,11 +78,18 @@ class Problem:
     """Whether that share of the time limit is spent."""
     reasons: int = 100
     """How many refusals are explained; each costs some what-ifs."""
+    matters: Callable[[str, IndexSpec], bool] = lambda queryid, spec: True
+    """Whether an index on one of its tables could make any difference to a statement."""
+    data_bytes: int = 0
+    """Bytes of the database, which what an index takes is measured by; 0: storage costs nothing."""
     _weights: dict[str, float] = field(default_factory=dict)
+    _alike: float = 0.0
     _by_table: dict[TableKey, list[Statement]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
         self._weights = weights(self.statements)
+        heavy = sum(s.mean_ms >= LIGHT_MS for s in self.statements)
+        self._alike = sum(self._weights.values()) / heavy if heavy else 0.0
         for statement in self.statements:
             for table in sorted(self.tables[statement.queryid]):
                 self._by_table[table].append(statement)
@@ -88,17 +105,34 @@ class Problem:
         return max(sum(self._weights.values()), self.whole_ms * MAX_SHARE)
 
     def saved(self, statement: Statement, chosen: frozenset[IndexSpec]) -> float:
-        """Milliseconds of the window that the indexes save one statement; negative where a plan gets dearer."""
+        """What the indexes are worth to one statement, in milliseconds of the window; negative where it gets slower.
+
+        Half of it is time saved, half is how many times as fast the statement gets, every statement alike: by time
+        alone, one heavy statement would have all the indexes and a hundred light ones none.
+        """
         before = self.source.cost(statement.queryid, frozenset())
         after = self.source.cost(statement.queryid, self.relevant(statement, chosen))
         if before <= 0 or statement.mean_ms <= FLOOR_MS:
             return 0.0
-        improvable = 1.0 - FLOOR_MS / statement.mean_ms
-        return self.weight(statement) * improvable * (1.0 - after / before)
+        left = after / before
+        faster = -math.log(max(left, FLOOR_MS / statement.mean_ms, 1.0 / MOST_FASTER))
+        time = (1.0 - FLOOR_MS / statement.mean_ms) * (1.0 - left)
+        worth = self.weight(statement) * time * (1.0 - ALIKE) + self.share(statement) * faster * ALIKE
+        return worth if worth >= 0 else LOSS * worth
+
+    def share(self, statement: Statement) -> float:
+        """What a statement weighs where all weigh alike (ms)."""
+        return self._alike if statement.mean_ms >= LIGHT_MS else 0.0
+
+    def storage(self, size: int) -> float:
+        """What bytes are worth in milliseconds of the window: indexes as large as the data must make the typical
+        statement BYTES_PRICE e-folds faster."""
+        return BYTES_PRICE * self.total_ms * size / max(self.data_bytes, 1) if self.data_bytes else 0.0
 
     def relevant(self, statement: Statement, chosen: frozenset[IndexSpec]) -> frozenset[IndexSpec]:
         tables = self.tables[statement.queryid]
-        return frozenset(s for s in chosen if s.table in tables)
+        matters = self.matters
+        return frozenset(s for s in chosen if s.table in tables and matters(statement.queryid, s))
 
 
 def weights(statements: Sequence[Statement]) -> dict[str, float]:
@@ -139,7 +173,7 @@ class _Search:
         specs = frozenset(chosen)
         statements = {s.queryid: s for t in tables for s in self.problem.reading(t)}
         reads = sum(self.problem.saved(s, specs) for s in statements.values())
-        return reads - sum(i.write_ms for i in chosen.values())
+        return reads - sum(i.write_ms + self.problem.storage(i.bytes) for i in chosen.values())
 
     def gain(self, added: Sequence[Item], removed: Sequence[Item] = ()) -> float:
         """How much better the set would be with these added and those removed."""
@@ -156,12 +190,16 @@ class _Search:
 
     # --- steps -----------------------------------------------------------------------------------------
 
-    def grow(self) -> None:
-        """Lazy greedy: benefits only shrink as the set grows, so a stale value is an upper bound."""
+    def grow(self) -> bool:
+        """Lazy greedy: benefits mostly shrink as the set grows, so a stale value is taken as an upper bound.
+
+        Returns whether the set has grown.
+        """
+        before = len(self.chosen)
         heap = [
             (self._rate(i, self.gain([i])), n, i)
             for n, i in enumerate(self.problem.items)
-            if not self._stop()
+            if i.spec not in self.chosen and not self._stop()
         ]
         heap.sort(key=lambda h: (-h[0], h[1]))
         fresh: set[int] = {n for _, n, _ in heap}
@@ -177,6 +215,7 @@ class _Search:
             if self.worth(self.gain([item])):
                 self.chosen[item.spec] = item
                 fresh = set()
+        return len(self.chosen) > before
 
     def grow_together(self) -> None:
         """Sets of which no member helps alone."""
@@ -198,9 +237,10 @@ class _Search:
         heap.insert(at, entry)
 
     def improve(self) -> None:
-        """Removals and swaps on one table until nothing improves."""
+        """Removals, swaps on one table and additions until nothing improves: what slowed a statement alone may not
+        do so beside what was chosen since."""
         for _ in range(6):
-            if not (self._remove() | self._swap()) or self._stop():
+            if not (self._remove() | self._swap() | self.grow()) or self._stop():
                 return
 
     def _remove(self) -> bool:
@@ -216,21 +256,27 @@ class _Search:
         for item in sorted(self.chosen.values(), key=lambda i: repr(i.spec)):
             if self._stop():
                 break
-            better = self._best_swap(item)
+            better = self._best_swap(item) if item.spec in self.chosen else None
             if better is not None:
-                del self.chosen[item.spec]
+                for gone in self._absorbed(item, better):
+                    del self.chosen[gone.spec]
                 self.chosen[better.spec] = better
                 changed = True
         return changed
+
+    def _absorbed(self, item: Item, other: Item) -> list[Item]:
+        """What goes when one item takes another's place: that one, and whatever the newcomer serves as well."""
+        return [i for i in self.chosen.values() if i.spec == item.spec or prefix_of(i.spec, other.spec)]
 
     def _best_swap(self, item: Item) -> Item | None:
         best, best_gain = None, 0.01 * MIN_WORKLOAD_SHARE * self.problem.total_ms
         for other in self.problem.items:
             if other.spec.table != item.spec.table or other.spec in self.chosen:
                 continue
-            if not self.fits(other.bytes, item.bytes) or self._stop():
+            gone = self._absorbed(item, other)
+            if not self.fits(other.bytes, sum(i.bytes for i in gone)) or self._stop():
                 continue
-            gain = self.gain([other], [item]) - _storage_charge(other.bytes - item.bytes, self.problem)
+            gain = self.gain([other], gone)
             if gain > best_gain:
                 best, best_gain = other, gain
         return best
@@ -246,11 +292,6 @@ class _Search:
         stop = self.problem.out_of_time(share)
         self.late = self.late or stop
         return stop
-
-
-def _storage_charge(bytes_more: int, problem: Problem) -> float:
-    """A larger index must save something for its bytes: a hundredth of the workload for the whole budget."""
-    return 0.01 * problem.total_ms * bytes_more / max(problem.budget, 1)
 
 
 def select(problem: Problem) -> Selection:

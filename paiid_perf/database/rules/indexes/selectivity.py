@@ -19,6 +19,10 @@ DEFAULT_INEQ = 0.3333333333
 DEFAULT_RANGE = 0.005
 DEFAULT_MATCH = 0.005
 DEFAULT_OTHER = 0.3333333333
+#: Where the bounds or the pattern are parameters, PostgreSQL takes 0.5 % for a generic plan: to advise by that would be
+#: to bet on constants that hardly anybody asks with.
+UNKNOWN_RANGE = 0.08
+UNKNOWN_MATCH = 0.04
 #: Operators whose estimate needs no statistics of ours (contsel, matchingsel, tsmatchsel).
 _FIXED: dict[Op, float] = {
     "contains": 0.005,
@@ -130,7 +134,9 @@ def _intersected(predicates: Sequence[Predicate]) -> Predicate:
 def _range(table: Table, predicate: Predicate) -> float:
     low, high = predicate.values
     column = table.columns.get(predicate.key)
-    if column is None or not column.histogram or low is None or high is None:
+    if low is None or high is None:
+        return UNKNOWN_RANGE if low != "" and high != "" else DEFAULT_INEQ
+    if column is None or not column.histogram:
         return DEFAULT_RANGE if low != "" and high != "" else DEFAULT_INEQ
     below = _position(column.histogram, high) if high != "" else 1.0
     above = _position(column.histogram, low) if low != "" else 0.0
@@ -177,7 +183,9 @@ def _pattern(column: Column | None, predicate: Predicate) -> float:
     """A LIKE without wildcards is an equality; each fixed character of a prefix keeps a fifth (FIXED_CHAR_SEL)."""
     value = predicate.values[0] if predicate.values else None
     prefix = like_prefix(value)
-    if prefix is None or not prefix:
+    if prefix is None:
+        return UNKNOWN_MATCH
+    if not prefix:
         return DEFAULT_MATCH
     return max(0.20 ** len(prefix), 1e-5) * (1.0 if value and "%" in value else 0.5)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from paiid_perf.database.index_types import Catalog, IndexSpec, Query, Statement
 from paiid_perf.database.rules.indexes.planner import QueryPlanner, existing
+from paiid_perf.database.rules.indexes.reckon import believed
 
 
 class EstimatedCosts:
@@ -19,11 +20,27 @@ class EstimatedCosts:
         self._known: dict[tuple[str, frozenset[IndexSpec]], float] = {}
 
     def cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
-        """One execution's cost in the planner's units, with the added indexes."""
+        """One execution's cost in the planner's units: with indexes added, as much of the cost without them as the
+        query is believed to take of its time."""
         key = (queryid, added)
         if key not in self._known:
-            self._known[key] = self._planners[queryid].cost(self._config(self._planners[queryid], added))
+            self._known[key] = self._cost(queryid, added)
         return self._known[key]
+
+    def _cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
+        planner = self._planners[queryid]
+        return self._believed(planner, self._config(planner, added))
+
+    def _believed(self, planner: QueryPlanner, config: Mapping[str, tuple[IndexSpec, ...]]) -> float:
+        bare = planner.outcome(self._config(planner, frozenset()))
+        found = planner.outcome(config)
+        if bare.cost <= 0 or bare.work <= 0 or found == bare:
+            return bare.cost
+        return bare.cost * believed(found.cost / bare.cost, found.work / bare.work)
+
+    def promising(self, queryid: str, offered: Sequence[IndexSpec]) -> Sequence[IndexSpec]:
+        """Those worth asking about one by one: here all, as asking costs little."""
+        return offered
 
     def cost_without(self, queryid: str, added: frozenset[IndexSpec], gone: IndexSpec) -> float:
         """The same with one of the existing indexes gone; its twin, where it has one, stays."""
@@ -32,7 +49,7 @@ class EstimatedCosts:
         left = list(config.get(gone.table, ()))
         if gone in left:
             left.remove(gone)
-        return planner.cost(config | {gone.table: tuple(left)})
+        return self._believed(planner, config | {gone.table: tuple(left)})
 
     def _config(
         self, planner: QueryPlanner, added: frozenset[IndexSpec]
