@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paiid_perf.contracts import ChangeHandler
-from paiid_perf.database import retention_changes, setting_changes, view_changes
+from paiid_perf.database import retention_changes, setting_changes, statistics_changes, view_changes
 from paiid_perf.database.index_changes import INDEX_HANDLERS
 
 HANDLERS: tuple[ChangeHandler, ...] = (
@@ -11,4 +11,5 @@ HANDLERS: tuple[ChangeHandler, ...] = (
     view_changes.HANDLER,
     retention_changes.HANDLER,
     *setting_changes.HANDLERS,
+    statistics_changes.HANDLER,
 )

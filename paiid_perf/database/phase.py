@@ -18,9 +18,10 @@ from paiid_perf.database.advisor import advise
 from paiid_perf.database.facts import health as health_facts
 from paiid_perf.database.facts import insights as insight_facts
 from paiid_perf.database.facts import retention as retention_facts
+from paiid_perf.database.facts import statistics as statistics_facts
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.rules import health as health_rules
-from paiid_perf.database.rules import insights, scoring, storage, tuning
+from paiid_perf.database.rules import insights, scoring, statistics, storage, tuning
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
 from paiid_perf.database.session import Session, connect, is_postgresql
@@ -109,9 +110,28 @@ def _findings(ctx: PhaseContext, health: Health) -> list[Finding]:
 
 def _insights(ctx: PhaseContext, session: Session, gathered: Gathered) -> None:
     """What the plans say. A quick run reads none: some are made by running a statement."""
-    if not ctx.quick:
-        studied = insight_facts.study(session, gathered.health.statements.rows)
-        gathered.findings += insights.judge(studied)
+    if ctx.quick:
+        return
+    try:
+        heavy = insight_facts.heavy(session, gathered.health.statements.rows)
+        gathered.findings += insights.judge(insight_facts.study(session, heavy))
+        gathered.findings += _statistics(session, heavy)
+    except psycopg.Error as error:
+        if session.is_broken:
+            raise
+        gathered.missing["plans"] = health_facts.explain(error, gathered.health.server.role, "plans")
+
+
+def _statistics(session: Session, heavy: insight_facts.Heavy) -> list[Finding]:
+    known = statistics_facts.known(session)
+    pairs = statistics.pairs(heavy.parsed(), known, heavy.catalog)
+    return [
+        finding
+        for pair in pairs
+        for finding in statistics.advise(
+            pair, statistics_facts.probe(session, pair.table.schema, pair.table.name, pair.columns)
+        )
+    ]
 
 
 def _views(ctx: PhaseContext, session: Session) -> list[Proposal]:

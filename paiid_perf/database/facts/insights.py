@@ -6,6 +6,8 @@ Read-only, under time-outs, and within a budget of expected milliseconds: lookin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +17,8 @@ from django.apps import apps
 from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.facts.plans import variants_of
-from paiid_perf.database.index_types import Catalog, Statement
+from paiid_perf.database.index_types import Catalog, Query, Statement
+from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.rules.insights import Studied
 from paiid_perf.database.session import Session, trusted
@@ -30,18 +33,41 @@ EACH_MS, TOGETHER_MS = 250.0, 1_000.0
 _CUT = 2_000
 
 
-def study(session: Session, statements: Sequence[StatementFact]) -> list[Studied]:
-    """The statements of weight with their plans.
+@dataclass(frozen=True, slots=True)
+class Heavy:
+    """The statements of weight with their sampled constants, and what the catalogues say of their tables."""
+
+    statements: tuple[Statement, ...]
+    catalog: Catalog
+
+    def parsed(self) -> Iterator[tuple[Statement, Query]]:
+        """Those that can be read."""
+        for statement in self.statements:
+            with suppress(Unparsable):
+                yield statement, parse(statement.text, self.catalog)
+
+
+def heavy(session: Session, statements: Sequence[StatementFact]) -> Heavy:
+    """The statements that most of the time goes into.
+
+    Raises:
+        psycopg.Error: the catalogues cannot be read.
+    """
+    whole = sum(s.total_ms for s in statements)
+    weighty = [s for s in statements if s.total_ms >= whole * SHARE and len(s.text) < _CUT]
+    chosen = [Statement(str(s.queryid), s.text, s.calls, s.total_ms, s.rows) for s in weighty[:STATEMENTS]]
+    workload = workload_facts.workload_of(chosen, workload_facts.sampled())
+    catalog = catalog_facts.read(session, [s.text for s in workload.statements])
+    return Heavy(workload.statements, catalog)
+
+
+def study(session: Session, found: Heavy) -> list[Studied]:
+    """The statements with their plans.
 
     Raises:
         psycopg.Error: the server went away.
     """
-    whole = sum(s.total_ms for s in statements)
-    heavy = [s for s in statements if s.total_ms >= whole * SHARE and len(s.text) < _CUT]
-    chosen = [Statement(str(s.queryid), s.text, s.calls, s.total_ms, s.rows) for s in heavy[:STATEMENTS]]
-    workload = workload_facts.workload_of(chosen, workload_facts.sampled())
-    catalog = catalog_facts.read(session, [s.text for s in workload.statements])
-    return list(_studied(session, workload.statements, catalog))
+    return list(_studied(session, found.statements, found.catalog))
 
 
 def _studied(session: Session, statements: Sequence[Statement], catalog: Catalog) -> Iterator[Studied]:

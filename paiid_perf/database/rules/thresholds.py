@@ -97,6 +97,12 @@ TABLE: tuple[Threshold, ...] = (
     Threshold("offset_rows", 1_000, "rows", "the hundredth page of ten"),
     Threshold("in_list", 100, "values", "over a hundred, a join reads better than a list"),
     Threshold("count_rows", 100_000, "rows", "fewer are counted in some ten milliseconds"),
+    Threshold(
+        "correlation_error",
+        3,
+        "factor",
+        "a wrong factor of two changes few plans; errors multiply over joins",
+    ),
     Threshold("hot_updates", 10_000, "updates", "under that, a ratio says nothing"),
 )
 

@@ -8,6 +8,7 @@ import pytest
 
 from paiid_perf.database.facts import insights as facts
 from paiid_perf.database.rules import insights
+from paiid_perf.database.rules.insights import Studied
 from paiid_perf.database.types import StatementFact
 
 
@@ -26,6 +27,10 @@ def orders(plant: Any) -> Any:
 T = "planted.insight_orders"
 
 
+def study(session: Any, *statements: StatementFact) -> list[Studied]:
+    return facts.study(session, facts.heavy(session, statements))
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [
@@ -42,7 +47,7 @@ T = "planted.insight_orders"
     ],
 )
 def test_habit(orders: Any, session: Any, text: str, found: str) -> None:
-    studied = facts.study(session, [StatementFact(1, text, 100, 20.0, 2_000.0, 100, 0)])
+    studied = study(session, StatementFact(1, text, 100, 20.0, 2_000.0, 100, 0))
 
     assert studied[0].executed
     assert f"query_{found}" in {f.check for f in insights.judge(studied)}
@@ -50,7 +55,7 @@ def test_habit(orders: Any, session: Any, text: str, found: str) -> None:
 
 def test_what_takes_long_is_explained_only(orders: Any, session: Any) -> None:
     slow = StatementFact(1, f"SELECT * FROM {T} WHERE name LIKE '%999%'", 10, 60_000.0, 600_000.0, 1, 0)
-    (studied,) = facts.study(session, [slow])
+    (studied,) = study(session, slow)
 
     assert not studied.executed
     assert studied.plan is not None
@@ -59,16 +64,14 @@ def test_what_takes_long_is_explained_only(orders: Any, session: Any) -> None:
 
 def test_what_writes_is_never_run(orders: Any, session: Any) -> None:
     writes = StatementFact(1, f"UPDATE {T} SET b = b + 1 WHERE a = $1", 100, 1.0, 100.0, 100, 0)
-    studied = facts.study(session, [writes])
+    studied = study(session, writes)
 
     assert all(not one.executed for one in studied)
     assert orders(f"SELECT count(*) FROM {T} WHERE a <> b")[0][0] == 0
 
 
 def test_constants_come_from_the_statistics(orders: Any, session: Any) -> None:
-    (studied,) = facts.study(
-        session, [StatementFact(1, f"SELECT * FROM {T} WHERE a = $1", 9, 1.0, 9.0, 1, 0)]
-    )
+    (studied,) = study(session, StatementFact(1, f"SELECT * FROM {T} WHERE a = $1", 9, 1.0, 9.0, 1, 0))
 
     assert studied.executed
     assert studied.plan["Plan"]["Actual Rows"] == 200
