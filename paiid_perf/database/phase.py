@@ -63,13 +63,13 @@ def run(ctx: PhaseContext) -> PhaseResult:
 def _without_postgresql(ctx: PhaseContext) -> PhaseResult:
     """Retention is Django's own delete() and works anywhere; all else reads PostgreSQL's catalogues."""
     vendor = connections[ctx.settings.DATABASE].vendor
-    found, refused = _retention(ctx, None)
-    ctx.propose(found)
-    settled = dict(ctx.settle(advice.AREA)) if found else {}
+    found = _retention(ctx, None)
+    ctx.propose(found.changes)
+    settled = dict(ctx.settle(advice.AREA)) if found.changes else {}
     reason = _(
         "%(vendor)s: the database phase reads PostgreSQL's statistics; only retention rules apply here."
     )
-    details = {"settled": settled, "refused": refused}
+    details = {"settled": settled, "refused": found.refused}
     return PhaseResult("skipped", reason % {"vendor": vendor}, details=details)
 
 
@@ -88,11 +88,12 @@ def _look(ctx: PhaseContext) -> Gathered:
         ctx.progress(0.2, _("looking at the declared views"))
         gathered.changes += _views(ctx, session)
         ctx.progress(0.3, _("counting what is old"))
-        found, refused = _retention(ctx, session)
+        found = _retention(ctx, session)
+        gathered.changes += found.changes
+        gathered.findings += found.findings
+        gathered.refused += found.refused
         ctx.progress(0.35, _("reading the plans of the heaviest queries"))
         _insights(ctx, session, gathered)
-    gathered.changes += found
-    gathered.refused += refused
     ctx.progress(0.4, _("advising indexes"))
     _indexes(ctx, gathered)
     return gathered
@@ -142,28 +143,34 @@ def _views(ctx: PhaseContext, session: Session) -> list[Proposal]:
     ]
 
 
-def _retention(ctx: PhaseContext, session: Session | None) -> tuple[list[Proposal], list[dict[str, Any]]]:
+@dataclass(slots=True)
+class Ageing:
+    """What the retention rules come to."""
+
+    changes: list[Proposal] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    refused: list[dict[str, Any]] = field(default_factory=list)
+
+
+def _retention(ctx: PhaseContext, session: Session | None) -> Ageing:
     """What each rule would delete; a rule that cannot be followed says why and leaves the others alone."""
-    found: list[Proposal] = []
-    refused: list[dict[str, Any]] = []
+    found = Ageing()
     for rule in registry.all(RetentionRule):
         try:
-            fact = _survey(ctx, session, rule)
+            goal = retention_facts.target(rule, ctx.settings.DATABASE)
+            fact = retention_facts.survey(session, goal, retention_rules.cutoff(rule, ctx.now))
         except (ConfigurationError, psycopg.Error) as error:
             if session is not None and session.is_broken:
                 raise
-            refused.append({"change": f"retention {rule.name}", "because": str(error).strip()})
+            found.refused.append({"change": f"retention {rule.name}", "because": str(error).strip()})
             continue
+        if session is not None:
+            found.findings += retention_rules.advise_partitions(rule, fact, goal.table)
         if reason := retention_rules.refused_because(fact):
-            refused.append({"change": f"retention {rule.name}", "because": reason})
+            found.refused.append({"change": f"retention {rule.name}", "because": reason})
         else:
-            found.append(retention_changes.proposal(rule, fact, ctx.now))
-    return found, refused
-
-
-def _survey(ctx: PhaseContext, session: Session | None, rule: RetentionRule) -> Any:
-    goal = retention_facts.target(rule, ctx.settings.DATABASE)
-    return retention_facts.survey(session, goal, retention_rules.cutoff(rule, ctx.now))
+            found.changes.append(retention_changes.proposal(rule, fact, ctx.now))
+    return found
 
 
 def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:

@@ -55,9 +55,11 @@ def proposal(rule: RetentionRule, fact: RetentionFact, now: datetime) -> Proposa
             "oldest": fact.oldest.isoformat() if fact.oldest else None,
             "index": fact.index,
             "method": fact.method,
+            "partitions": list(fact.partitions),
         },
         risk="medium",
-        how=f"{rule.model}.objects.filter({rule.field}__lt={cutoff(rule, now)!r}).delete()  "
+        how="".join(f"DETACH PARTITION {name} CONCURRENTLY; DROP TABLE {name};\n" for name in fact.partitions)
+        + f"{rule.model}.objects.filter({rule.field}__lt={cutoff(rule, now)!r}).delete()  "
         f"# in batches of {rule.batch_size}",
         payload=payload(rule),
     )
@@ -85,6 +87,7 @@ def apply(value: Json, context: ChangeContext) -> Json:
     )
     with session_for(settings) as session:
         fact = facts.survey(session, goal, before)
+        dropped = _drop_partitions(session, goal, before, fact, settings)
         report = actions.delete(
             session,
             goal,
@@ -94,8 +97,21 @@ def apply(value: Json, context: ChangeContext) -> Json:
             budget=budget,
             progress=lambda rows: context.progress(min(1.0, rows / max(1, fact.due)), rule.model),
         )
-    result: dict[str, Any] = report.to_json() | {"method": fact.method}
+    result: dict[str, Any] = report.to_json() | {"method": fact.method} | dropped
     return result | {"vacuum": _tidy(goal, settings)} if report.rows else result
+
+
+def _drop_partitions(
+    session: Session | None, goal: facts.Target, before: datetime, fact: RetentionFact, settings: Settings
+) -> dict[str, Any]:
+    if session is None or not fact.partitions:
+        return {}
+    done = actions.drop_partitions(session, goal, before, settings.DDL_TIMEOUT, settings.LOCK_TIMEOUT)
+    return {
+        "partitions_dropped": done.partitions,
+        "rows_in_partitions": done.rows,
+        "partitions_refused": done.refused,
+    }
 
 
 def _tidy(goal: facts.Target, settings: Settings) -> str:

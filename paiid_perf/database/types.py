@@ -475,3 +475,6 @@ class RetentionFact:
     method: Literal["index", "blocks", "orm"]
     reason: str
     """Why that method."""
+    partitions: Sequence[str] = ()
+    """Quoted names of the partitions in which every row is due: they go as a whole."""
+    partitioned: bool = False

@@ -32,7 +32,11 @@ _BY_BLOCKS = sql.SQL(
     "DELETE FROM ONLY {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM ONLY {table} paiid_perf_old "
     "WHERE ctid >= %s::tid AND ctid < %s::tid AND {column} < %s FOR UPDATE SKIP LOCKED))"
 )
-_LAG = "SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 AS lag FROM pg_stat_replication"
+_PRESSURE = """
+SELECT (SELECT coalesce(max(extract(epoch FROM replay_lag)), 0)::float8 FROM pg_stat_replication) AS lag,
+       (SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())
+           AS waiting
+"""
 
 #: Rows of a page of the narrowest table, for one that was never analyzed: rather too small a batch than too large.
 _DENSEST = 226.0
@@ -122,7 +126,7 @@ def delete(
                     deleted=report.rows, most=budget.rows, seconds=report.seconds, budget=budget.seconds
                 )
             if more and not report.stopped:
-                watch.sleep(rules.rest(watch.now() - started, _lag(session)))
+                watch.sleep(rules.rest(watch.now() - started, _pressure(session)))
     return report
 
 
@@ -208,16 +212,72 @@ def _limit(alias: str, statement: timedelta) -> None:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [milliseconds])
 
 
-def _lag(session: Session | None) -> float:
-    """Seconds that the slowest replica is behind; 0 where there is none or we may not look."""
+def _pressure(session: Session | None) -> rules.Pressure:
+    """How far the slowest replica is behind, and who waits for a lock; nothing where we may not look."""
     if session is None:
-        return 0.0
+        return rules.Pressure()
     try:
-        return float(session.rows(_LAG)[0]["lag"])
+        row = session.rows(_PRESSURE)[0]
     except psycopg.Error:
         if session.is_broken:
             raise
-        return 0.0
+        return rules.Pressure()
+    return rules.Pressure(float(row["lag"]), int(row["waiting"]))
+
+
+_COMMENT = sql.SQL("COMMENT ON TABLE {} IS {}")
+_DETACH = sql.SQL("ALTER TABLE {} DETACH PARTITION {}{}")
+_DROP = sql.SQL("DROP TABLE {}")
+
+
+@dataclass(slots=True)
+class Dropped:
+    """Partitions that went as a whole, and the rows that the statistics knew in them."""
+
+    partitions: list[str]
+    rows: int = 0
+    refused: str = ""
+    """Why the rest did not: its rows are deleted one by one."""
+
+
+def drop_partitions(
+    session: Session, goal: Target, before: datetime, timeout: timedelta, lock: timedelta
+) -> Dropped:
+    """Detach (concurrently, where there is no default partition) and drop what is old as a whole.
+
+    Each is marked first: one that a killed run has detached is dropped by the next.
+    """
+    report = Dropped([])
+    for part in facts.partitions(session, goal, before):
+        try:
+            _drop_one(session, goal, part, timeout, lock)
+        except psycopg.Error as error:
+            if session.is_broken:
+                raise
+            report.refused = str(error).strip().splitlines()[0]
+            break
+        report.partitions.append(part["name"])
+        report.rows += int(part["rows"])
+    return report
+
+
+def _drop_one(
+    session: Session, goal: Target, part: dict[str, Any], timeout: timedelta, lock: timedelta
+) -> None:
+    name = sql.Identifier(part["schema"], part["name"])
+    parent = trusted(goal.quoted_table)
+    attached = bool(
+        session.rows(
+            "SELECT relispartition AS so FROM pg_class WHERE oid = to_regclass(%s)", [name.as_string(None)]
+        )[0]["so"]
+    )
+    if attached:
+        with session.writing() as connection:
+            connection.execute(_COMMENT.format(name, sql.Literal(facts.mark(goal))))
+        how = " FINALIZE" if part["pending"] else "" if part["has_default"] else " CONCURRENTLY"
+        session.outside_transaction(_DETACH.format(parent, name, trusted(how)), timeout, lock)
+    with session.writing() as connection:
+        connection.execute(_DROP.format(name))
 
 
 def tidy(session: Session, goal: Target, timeout: timedelta) -> None:

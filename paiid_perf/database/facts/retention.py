@@ -45,6 +45,33 @@ WHERE c.oid = to_regclass(%(table)s) AND c.relkind = 'r'
 ORDER BY 1, 2
 """
 
+# Partitions by a range of the rule's column that end before the cut-off; what has no such end (a default, MAXVALUE,
+# several keys) is left to the deletes. One whose detaching was broken off is among them.
+PARTITIONS = """
+SELECT n.nspname::text AS schema, c.relname::text AS name, i.inhdetachpending AS pending,
+       greatest(c.reltuples, coalesce(pg_stat_get_live_tuples(c.oid), 0))::float8 AS rows,
+       EXISTS (SELECT FROM pg_inherits o JOIN pg_class d ON d.oid = o.inhrelid
+               WHERE o.inhparent = p.partrelid AND pg_get_expr(d.relpartbound, d.oid) = 'DEFAULT') AS has_default
+FROM pg_partitioned_table p
+JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+JOIN pg_inherits i ON i.inhparent = p.partrelid
+JOIN pg_class c ON c.oid = i.inhrelid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), $$ TO \\('([^']+)'\\)$$) AS ends(at)
+WHERE p.partrelid = to_regclass(%(table)s) AND p.partstrat = 'r' AND p.partnatts = 1
+  AND a.attname = %(column)s
+  AND ends.at[1]::timestamptz <= %(before)s
+ORDER BY ends.at[1]::timestamptz
+"""
+# What a killed run had detached and not yet dropped says so in its comment.
+DETACHED = """
+SELECT n.nspname::text AS schema, c.relname::text AS name, false AS pending, 0::float8 AS rows,
+       false AS has_default
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND NOT c.relispartition AND obj_description(c.oid, 'pg_class') = %(mark)s
+"""
+IS_PARTITIONED = "SELECT EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = to_regclass(%s)) AS so"
+
 # By the alias the advisor knows the app's own look at the host's table: no index is advised for it.
 _COUNT = sql.SQL("SELECT count(*) AS n FROM ({}) paiid_perf_due")
 _FIRST = sql.SQL("SELECT * FROM ({}) paiid_perf_oldest")
@@ -113,6 +140,7 @@ def survey(session: Session | None, goal: Target, before: datetime) -> Retention
         postgresql=is_postgresql(goal.alias), fast=goal.is_fast(before), index=index
     )
     due = _count(session, goal, before)
+    parts, partitioned = _partitions(session, goal, before, method)
     oldest = _oldest(session, goal, before) if index or due is None or due < COUNT_LIMIT else None
     return RetentionFact(
         due=COUNT_LIMIT if due is None else due,
@@ -122,7 +150,34 @@ def survey(session: Session | None, goal: Target, before: datetime) -> Retention
         index=index,
         method=method,
         reason=reason,
+        partitions=parts,
+        partitioned=partitioned,
     )
+
+
+def _partitions(
+    session: Session | None, goal: Target, before: datetime, method: rules.Method
+) -> tuple[list[str], bool]:
+    """(quoted names of those that go as a whole, whether there are any partitions)"""
+    if session is None or method == "orm":
+        return [], False
+    try:
+        found = partitions(session, goal, before)
+        is_partitioned = bool(session.rows(IS_PARTITIONED, [goal.quoted_table])[0]["so"])
+    except errors.QueryCanceled:
+        return [], False
+    return [sql.Identifier(p["schema"], p["name"]).as_string(None) for p in found], is_partitioned
+
+
+def mark(goal: Target) -> str:
+    """What the comment of a partition says that is about to go."""
+    return f"paiid_perf: detached from {goal.table} by its retention rule"
+
+
+def partitions(session: Session, goal: Target, before: datetime) -> list[dict[str, Any]]:
+    """The partitions in which every row is older than ``before``, the oldest first, and what a killed run left."""
+    asked = {"table": goal.quoted_table, "column": goal.column, "before": before, "mark": mark(goal)}
+    return [*session.rows(DETACHED, asked), *session.rows(PARTITIONS, asked)]
 
 
 def heaps(session: Session, goal: Target) -> list[dict[str, Any]]:

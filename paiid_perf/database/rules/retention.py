@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.database.rules.thresholds import limit
-from paiid_perf.database.types import RetentionFact, RetentionRule
+from paiid_perf.database.rules.health import quoted
+from paiid_perf.database.rules.thresholds import limit, source
+from paiid_perf.database.types import Finding, RetentionFact, RetentionRule
 
 Method = Literal["index", "blocks", "orm"]
 
@@ -59,11 +62,43 @@ def halved(batch: int) -> int | None:
     return smaller if smaller >= SMALLEST_BATCH else None
 
 
-def rest(batch_seconds: float, lag_seconds: float) -> float:
-    """Seconds to wait before the next batch: longer while a replica is behind."""
-    if lag_seconds > limit("lag_s"):
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """What else the server has to bear while rows are deleted."""
+
+    lag_seconds: float = 0.0
+    """Of the slowest replica."""
+    waiting: int = 0
+    """Sessions that wait for a lock."""
+
+
+def rest(batch_seconds: float, pressure: Pressure) -> float:
+    """Seconds to wait before the next batch: longer while a replica is behind or somebody waits for a lock."""
+    if pressure.lag_seconds > limit("lag_s"):
         return LAG_STEP
-    return min(batch_seconds * _REST, _LONGEST_REST)
+    return _LONGEST_REST if pressure.waiting else min(batch_seconds * _REST, _LONGEST_REST)
+
+
+def advise_partitions(rule: RetentionRule, fact: RetentionFact, table: str) -> Iterator[Finding]:
+    """Range partitions for a large table of which only the oldest rows ever go."""
+    if fact.partitioned or fact.method == "orm" or fact.total < limit("partition_rows"):
+        return
+    yield Finding(
+        "partition",
+        table,
+        "info",
+        _("Partition %(table)s by %(field)s") % {"table": table, "field": rule.field},
+        _(
+            "It has %(rows)d rows and loses only its tail: dropping a partition takes milliseconds and leaves no dead "
+            "rows, where deleting writes every row once more and VACUUM reads them again."
+        )
+        % {"rows": fact.total},
+        how=f"CREATE TABLE {quoted(table + '_parts')} (LIKE {quoted(table)} INCLUDING ALL EXCLUDING INDEXES) "
+        f"PARTITION BY RANGE ({quoted(rule.field)});\n"
+        "-- one partition for each month, the old table attached as the first; the primary key has to hold the column",
+        source=source("partition_rows"),
+        numbers={"rows": fact.total, "due": fact.due},
+    )
 
 
 def stop_because(*, deleted: int, most: int, seconds: float, budget: float) -> str:

@@ -103,6 +103,9 @@ TABLE: tuple[Threshold, ...] = (
         "factor",
         "a wrong factor of two changes few plans; errors multiply over joins",
     ),
+    Threshold(
+        "partition_rows", 10_000_000, "rows", "under that, deletes in batches are over before anybody notices"
+    ),
     Threshold("hot_updates", 10_000, "updates", "under that, a ratio says nothing"),
 )
 

@@ -193,6 +193,84 @@ def test_partitions_are_gone_through_one_by_one(plant: Any, session: Any, monkey
     assert plant("SELECT count(*), min(id) FROM log") == [(300, 1000)]
 
 
+@pytest.fixture
+def months(plant: Any) -> Any:
+    """The events by months: two partitions wholly old, one that the cut-off lies in, one young."""
+    spans = (("a", 300, 250), ("b", 250, 200), ("c", 200, 30), ("d", 30, -30))
+    plant(
+        "ALTER TABLE paiid_perf_securityevent RENAME TO events_aside",
+        "CREATE TABLE public.paiid_perf_securityevent (LIKE events_aside INCLUDING DEFAULTS) PARTITION BY RANGE (at)",
+        *(
+            f"CREATE TABLE public.log_{name} PARTITION OF paiid_perf_securityevent FOR VALUES "
+            f"FROM ('{NOW - timedelta(days=begin):%Y-%m-%d}') TO ('{NOW - timedelta(days=end):%Y-%m-%d}')"
+            for name, begin, end in spans
+        ),
+        *(
+            "INSERT INTO paiid_perf_securityevent (id, at, kind, severity, path, field, sample, action, count) "
+            f"SELECT i, now() - interval '{days} days', 'x', 'low', '', '', '', '', 1 FROM generate_series(1, 100) i"
+            for days in (270, 220, 150, 60, 1)
+        ),
+        "ANALYZE paiid_perf_securityevent",
+    )
+    yield plant
+    plant(
+        "DROP TABLE public.paiid_perf_securityevent CASCADE",
+        "ALTER TABLE events_aside RENAME TO paiid_perf_securityevent",
+    )
+
+
+def attached(plant: Any) -> list[str]:
+    rows = plant("SELECT relname FROM pg_class WHERE relname LIKE 'log\\__' AND relkind = 'r' ORDER BY 1")
+    return [name for (name,) in rows]
+
+
+def test_partitions_that_are_old_as_a_whole_are_dropped(months: Any, change: Any, session: Any) -> None:
+    fact = facts.survey(session, facts.target(EVENTS, "default"), cutoff(EVENTS, NOW))
+    assert list(fact.partitions) == ['"public"."log_a"', '"public"."log_b"']
+    assert fact.partitioned
+
+    result = apply(EVENTS, change(NOW, RETENTION_TIME=timedelta(seconds=60)))
+
+    assert result["partitions_dropped"] == ["log_a", "log_b"]
+    assert result["rows_in_partitions"] == 200
+    assert result["deleted"] == 100
+    assert attached(months) == ["log_c", "log_d"]
+    assert months("SELECT count(*) FROM paiid_perf_securityevent") == [(200,)]
+
+
+def test_with_a_default_partition_they_go_all_the_same(months: Any, change: Any) -> None:
+    months("CREATE TABLE public.log_x PARTITION OF paiid_perf_securityevent DEFAULT")
+
+    assert apply(EVENTS, change(NOW))["partitions_dropped"] == ["log_a", "log_b"]
+    assert attached(months) == ["log_c", "log_d", "log_x"]
+
+
+def test_a_partition_that_a_killed_run_detached_goes_with_the_next(months: Any, change: Any) -> None:
+    mark = facts.mark(facts.target(EVENTS, "default")).replace("'", "''")
+    months(
+        f"COMMENT ON TABLE log_a IS '{mark}'", "ALTER TABLE paiid_perf_securityevent DETACH PARTITION log_a"
+    )
+
+    assert sorted(apply(EVENTS, change(NOW))["partitions_dropped"]) == ["log_a", "log_b"]
+    assert attached(months) == ["log_c", "log_d"]
+
+
+def test_a_partition_that_somebody_holds_is_left_for_the_next_run(
+    months: Any, change: Any, another: Any
+) -> None:
+    holder = another()
+    holder.autocommit = False
+    holder.execute("SELECT count(*) FROM log_a")
+
+    result = apply(EVENTS, change(NOW, LOCK_TIMEOUT=timedelta(milliseconds=100)))
+
+    assert "lock timeout" in result["partitions_refused"]
+    # The rows of the one that is half detached are out of sight already.
+    assert result["deleted"] >= 200
+    holder.rollback()
+    assert sorted(apply(EVENTS, change(NOW))["partitions_dropped"]) == ["log_a", "log_b"]
+
+
 # --- what is said before anything is done ---------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -65,7 +66,7 @@ def test_halving_ends(batch: int) -> None:
 
 @given(st.floats(0, 1e6), st.floats(0, 1e6))
 def test_rests_are_short_unless_a_replica_is_behind(seconds: float, lag: float) -> None:
-    rest = rules.rest(seconds, lag)
+    rest = rules.rest(seconds, rules.Pressure(lag))
 
     assert 0 <= rest <= rules.LAG_STEP
     assert (rest == rules.LAG_STEP) == (lag > limit("lag_s"))
@@ -116,3 +117,24 @@ def test_what_was_deleted_is_kept() -> None:
 
     assert verdict.keep is True
     assert "10 rows were due, 3 are left" in verdict.reason
+
+
+def test_it_rests_while_somebody_waits_for_a_lock() -> None:
+    assert rules.rest(0.1, rules.Pressure(0.0, 1)) > rules.rest(0.1, rules.Pressure())
+
+
+@pytest.mark.parametrize(
+    ("fact", "subjects"),
+    [
+        ({}, []),
+        ({"total": 20_000_000}, ["tick"]),
+        ({"total": 20_000_000, "partitioned": True}, []),
+        ({"total": 20_000_000, "method": "orm"}, []),
+    ],
+)
+def test_partitions_are_advised_where_a_large_table_loses_its_tail(
+    fact: dict[str, object], subjects: list[str]
+) -> None:
+    found = rules.advise_partitions(RULE, replace(FACT, **fact), "tick")  # type: ignore[arg-type]
+
+    assert [f.subject for f in found] == subjects
