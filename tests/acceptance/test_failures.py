@@ -31,6 +31,10 @@ from paiid_perf.optimization import runner
 runner.DATABASE_PATIENCE_SECONDS = 2.0
 execute_from_command_line(["manage.py", *sys.argv[1:]])
 """
+#: As if the last run were long ago (INDEX_REST).
+THEIR_TABLES_HAVE_RESTED = """
+UPDATE paiid_perf_recommendation SET applied_at = applied_at - interval '1 day' WHERE applied_at IS NOT NULL RETURNING id
+"""
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +166,7 @@ def test_a_run_killed_half_way(stage: Stage) -> None:
     """Here: while it builds an index, which stays invalid."""
     for (index,) in stage.rows("SELECT indexname FROM pg_indexes WHERE indexname LIKE 'pf\\_%%'"):
         stage.drop_index(index)
+    stage.rows(THEIR_TABLES_HAVE_RESTED)
     stage.use(150)
     before = len(stage.runs())
     with stage.holding_up_builds():
