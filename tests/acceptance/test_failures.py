@@ -33,7 +33,8 @@ execute_from_command_line(["manage.py", *sys.argv[1:]])
 """
 #: As if the last run were long ago (INDEX_REST).
 THEIR_TABLES_HAVE_RESTED = """
-UPDATE paiid_perf_recommendation SET applied_at = applied_at - interval '1 day' WHERE applied_at IS NOT NULL RETURNING id
+UPDATE paiid_perf_recommendation SET applied_at = applied_at - interval '1 day'
+ WHERE applied_at IS NOT NULL RETURNING id
 """
 
 
