@@ -34,7 +34,7 @@ from paiid_perf.database.index_types import (
     Workload,
 )
 from paiid_perf.database.rules.indexes import candidates as candidate_rules
-from paiid_perf.database.rules.indexes import drops, names, render, size, writes
+from paiid_perf.database.rules.indexes import drops, names, partitions, render, size, writes
 from paiid_perf.database.rules.indexes.bind import stable_bindings
 from paiid_perf.database.rules.indexes.factor import factored
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
@@ -61,10 +61,6 @@ WATCHED = 4
 BUDGET_SHARE, BUDGET_MB = 0.45, 64
 #: Refusals that are told; the rest repeat them.
 REFUSALS = 100
-_NO_STATISTICS = (
-    "pg_stat_statements is not available: add it to shared_preload_libraries, restart, and "
-    "CREATE EXTENSION pg_stat_statements"
-)
 
 Pair = tuple[Statement, Query]
 Source = EstimatedCosts | HypotheticalCosts
@@ -122,7 +118,7 @@ def advise(
     with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
         look = _look(session, declared, statements, late)
         if look is None:
-            return Advice(notes=(_NO_STATISTICS,), seconds=clock() - began)
+            return Advice(notes=(workload_facts.NO_STATISTICS,), seconds=clock() - began)
         with _costs(session, look) as source:
             advice = _judged(look, source, terms)
     return replace(advice, seconds=clock() - began)
@@ -154,15 +150,12 @@ def _look(
     statements: Iterable[Statement] | None,
     late: Callable[[float], bool],
 ) -> _Look | None:
-    samples = workload_facts.sampled()
-    if statements is None:
-        workload = workload_facts.read(session, samples)
-    else:
-        workload = workload_facts.workload_of(statements, samples, source="file")
+    workload = workload_facts.chosen(session, statements)
     if workload is None:
         return None
     texts = [s.text for s in workload.statements]
     catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
+    workload = workload_facts.timed(session, workload, catalog)
     pairs, unread = _parsed(workload, catalog, late)
     return _Look(
         catalog, workload, pairs, unread, model_facts.declared(declared, catalog), model_facts.owners(catalog)
@@ -437,7 +430,7 @@ def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
     name = names.index_name(spec)
     model = look.models.get(spec.table)
     affected = sum(e.calls * e.mean_ms for e in pick.effects)
-    sql = names.create_sql(spec, name, concurrently=table.kind != "partitioned")
+    sql = partitions.create_sql(spec, name, table)
     return Proposal(
         area=AREA,
         kind="index_create",
@@ -458,7 +451,6 @@ def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
             "name": name,
             "body": names.body_sql(spec),
             "analyze": any(not k.is_column for k in spec.keys),
-            "partitions": [p.partition(".")[2] for p in table.partitions],
             "queries": [
                 payload_query(e.queryid, e.text, e.calls, e.mean_ms, _rows(look, e.queryid))
                 for e in pick.effects[:AFFECTED]

@@ -66,18 +66,14 @@ def uncreate(payload: Json, ctx: ChangeContext) -> None:
 def clean_up_create(payload: Json, ctx: ChangeContext) -> None:
     """Drop what a failed or killed build left invalid; a valid index stays (the next run measures it)."""
     with _session(payload, ctx) as session:
-        names = [
+        actions.clean_up(
+            session,
+            payload["schema"],
+            payload["table"],
             payload["name"],
-            *(actions.partition_index_name(payload["name"], p) for p in payload.get("partitions", ())),
-        ]
-        for name in names:
-            actions.remove_invalid(
-                session,
-                payload["schema"],
-                name,
-                timeout=ctx.settings.DDL_TIMEOUT,
-                lock=ctx.settings.LOCK_TIMEOUT,
-            )
+            timeout=ctx.settings.DDL_TIMEOUT,
+            lock=ctx.settings.LOCK_TIMEOUT,
+        )
 
 
 def _drop(session: Session, payload: Json, ctx: ChangeContext) -> None:

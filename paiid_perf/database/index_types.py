@@ -141,6 +141,8 @@ class Table:
     """Whether the present role may create an index on it."""
     is_partition: bool = False
     partitions: tuple[TableKey, ...] = ()
+    partition_levels: int = 0
+    """0: not partitioned; 2: its partitions are partitioned again; and so on."""
     foreign_keys: tuple[tuple[str, ...], ...] = ()
     """Columns of each foreign key of this table."""
     analyzed: bool = True

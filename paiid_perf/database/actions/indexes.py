@@ -16,6 +16,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from paiid_perf.database.rules.indexes.partitions import index_name
 from paiid_perf.database.session import Session, trusted
 from paiid_perf.exceptions import ActionFailed, ActionRefused
 
@@ -172,7 +173,7 @@ def _build_partitioned(
             )
         )
     for part in session.rows(_PARTITIONS, [oid]):
-        child = partition_index_name(name, part["name"])
+        child = index_name(name, part["name"])
         child_state = table_state(session, part["schema"], part["name"])
         _build(session, child_state, part["schema"], part["name"], child, body, timeout, lock, pause)
         with session.writing(timeout) as connection:
@@ -181,11 +182,6 @@ def _build_partitioned(
                     sql.Identifier(schema, name), sql.Identifier(part["schema"], child)
                 )
             )
-
-
-def partition_index_name(name: str, partition: str) -> str:
-    """A name of its own for a partition's index, within PostgreSQL's 63 bytes."""
-    return f"{name}_{partition}"[:63]
 
 
 def _persist(
@@ -216,6 +212,32 @@ def remove_invalid(session: Session, schema: str, name: str, *, timeout: timedel
     if found is None or found.valid or found.building:
         return False
     return drop(session, schema=schema, name=name, timeout=timeout, lock=lock)
+
+
+def clean_up(
+    session: Session, schema: str, table: str, name: str, *, timeout: timedelta, lock: timedelta
+) -> None:
+    """Drop what a killed build left: the invalid index, and with a partitioned table's those of its partitions.
+
+    What is valid, or still being built by somebody, is let be.
+    """
+    ours = list(_family(session, schema, table, name))
+    states = [(where, own, state(session, where, own)) for where, own in ours]
+    top = states[0][2]
+    if any(s is not None and s.building for _, _, s in states) or (top is not None and top.valid):
+        return
+    for where, own, found in states:
+        if found is not None:
+            drop(session, schema=where, name=own, timeout=timeout, lock=lock)
+
+
+def _family(session: Session, schema: str, table: str, name: str) -> Iterator[tuple[str, str]]:
+    """(schema, name) of the index and of its parts on the partitions, the parent's first."""
+    yield schema, name
+    for row in session.rows(_TABLE, [schema, table]):
+        if row["kind"] == "p":
+            for part in session.rows(_PARTITIONS, [row["oid"]]):
+                yield from _family(session, part["schema"], part["name"], index_name(name, part["name"]))
 
 
 def drop(session: Session, *, schema: str, name: str, timeout: timedelta, lock: timedelta) -> bool:

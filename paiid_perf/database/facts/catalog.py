@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from paiid_perf.database.index_types import (
@@ -53,9 +53,9 @@ SELECT c.oid::bigint AS oid, n.nspname AS schema, c.relname AS name, c.relkind::
 
 _PARTITIONS = """
 WITH RECURSIVE tree AS (
-  SELECT inhparent AS root, inhrelid AS leaf FROM pg_inherits WHERE inhparent = ANY(%s)
-  UNION ALL SELECT t.root, i.inhrelid FROM tree t JOIN pg_inherits i ON i.inhparent = t.leaf)
-SELECT t.root::bigint AS root, t.leaf::bigint AS leaf FROM tree t JOIN pg_class c ON c.oid = t.leaf
+  SELECT inhparent AS root, inhrelid AS leaf, 1 AS level FROM pg_inherits WHERE inhparent = ANY(%s)
+  UNION ALL SELECT t.root, i.inhrelid, t.level + 1 FROM tree t JOIN pg_inherits i ON i.inhparent = t.leaf)
+SELECT t.root::bigint AS root, t.leaf::bigint AS leaf, t.level FROM tree t JOIN pg_class c ON c.oid = t.leaf
  WHERE c.relkind <> 'p' AND EXISTS (SELECT 1 FROM pg_class p WHERE p.oid = t.root AND p.relkind = 'p')
 """
 
@@ -220,12 +220,14 @@ def _tables(session: Session, oids: list[int], partitions: list[Row]) -> list[Ta
     indexes = _grouped(session.rows(_INDEXES, [sorted(oids)]))
     keys = _grouped(session.rows(_FOREIGN_KEYS, [sorted(oids)]))
     children: dict[int, list[Row]] = defaultdict(list)
+    levels: dict[int, int] = defaultdict(int)
     for pair in partitions:
+        levels[pair["root"]] = max(levels[pair["root"]], pair["level"])
         if pair["leaf"] in rows:
             children[pair["root"]].append(rows[pair["leaf"]])
     wanted = set(oids)
     return [
-        _table(r, columns[oid], indexes[oid], keys[oid], children[oid])
+        replace(_table(r, columns[oid], indexes[oid], keys[oid], children[oid]), partition_levels=levels[oid])
         for oid, r in sorted(rows.items())
         if oid in wanted
     ]

@@ -14,7 +14,9 @@ from typing import Any
 import psycopg
 from django.db import DatabaseError
 
-from paiid_perf.database.index_types import Statement, Workload
+from paiid_perf.database.facts import plans
+from paiid_perf.database.index_types import Catalog, Statement, Workload
+from paiid_perf.database.rules.indexes import script
 from paiid_perf.database.rules.indexes.texts import reason_to_leave_out, shape, without_comments
 from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
 from paiid_perf.database.session import Session
@@ -32,12 +34,11 @@ SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.
 
 #: Per queryid, over users and over top-level and nested calls; our own role's EXPLAINs are utility statements.
 _STATEMENTS = """
-SELECT s.queryid::text AS queryid, min(s.query) AS text, sum(s.calls)::float AS calls,
+SELECT s.queryid::text AS queryid, min(s.query) AS text, count(*) AS entries, sum(s.calls)::float AS calls,
        sum(s.total_exec_time)::float AS total_ms,
        sum(s.rows)::float AS rows, sum(s.shared_blks_hit + s.shared_blks_read)::float AS blocks,
        coalesce(sqrt(sum(s.calls * s.stddev_exec_time ^ 2) / nullif(sum(s.calls), 0)), 0)::float AS stddev_ms
   FROM {schema}.pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
- WHERE s.queryid IS NOT NULL
  GROUP BY s.queryid
 """
 _INFO = "SELECT dealloc, stats_reset FROM {schema}.pg_stat_statements_info"
@@ -58,8 +59,10 @@ def counters(session: Session) -> Counters | None:
     except (psycopg.errors.ObjectNotInPrerequisiteState, psycopg.errors.InsufficientPrivilege):
         return None
     info = _info(session, schema)
-    statements = {r["queryid"]: _statement(r) for r in rows if r["text"] != "<insufficient privilege>"}
-    hidden = len(rows) - len(statements)
+    readable = [r for r in rows if r["queryid"] and r["text"] and r["text"] != "<insufficient privilege>"]
+    statements = {r["queryid"]: _statement(r) for r in readable}
+    # Those of other roles come without text and number, all in one group.
+    hidden = sum(r["entries"] for r in rows) - sum(r["entries"] for r in readable)
     return Counters(statements, info.get("stats_reset"), info.get("dealloc", 0), hidden)
 
 
@@ -95,6 +98,53 @@ def read(session: Session, sampled_runs: Sequence[SampledRun] = ()) -> Workload 
     whole = sum(s.total_ms for s in now.statements.values() if _reads(s.text))
     found = workload_of(window.statements.values(), sampled_runs, since=now.reset, notes=window.notes)
     return replace(found, whole_ms=whole, since=now.reset or taken)
+
+
+NO_STATISTICS = (
+    "pg_stat_statements is not available: add it to shared_preload_libraries, restart, and "
+    "CREATE EXTENSION pg_stat_statements"
+)
+
+
+def chosen(session: Session, told: Iterable[Statement] | None = None) -> Workload | None:
+    """The statements told (a file's), else what pg_stat_statements counted, else what the app itself sampled.
+
+    Returns None where none of them is to be had.
+    """
+    runs = sampled()
+    if told is not None:
+        return workload_of(told, runs, source="file")
+    counted = read(session, runs)
+    if counted is not None:
+        return counted
+    seen = recorded()
+    note = f"{NO_STATISTICS}; until then the {len(seen)} statements that the app sampled are the workload"
+    return workload_of(seen, (), source="samples", notes=(note,)) if seen else None
+
+
+#: Milliseconds that one unit of the planner's cost stands for: a page read in sequence, from memory.
+MS_PER_COST = 0.01
+
+
+def timed(session: Session, workload: Workload, catalog: Catalog) -> Workload:
+    """The workload with a time for each statement: what nobody measured gets what the planner reckons with."""
+    if all(s.total_ms > 0 for s in workload.statements):
+        return workload
+    statements = [s if s.total_ms > 0 else _reckoned(session, s, catalog) for s in workload.statements]
+    ordered = tuple(sorted(statements, key=lambda s: (-s.total_ms, s.queryid)))
+    return replace(workload, statements=ordered, whole_ms=sum(s.total_ms for s in ordered))
+
+
+def _reckoned(session: Session, statement: Statement, catalog: Catalog) -> Statement:
+    sql = next(plans.variants_of(session, statement, catalog, 1, writes=True), None)
+    plan = plans.explain(session, sql) if sql is not None else None
+    if plan is None:
+        return statement
+    calls = max(statement.calls, 1.0)
+    rows = statement.rows or calls * float(plan["Plan Rows"])
+    return replace(
+        statement, calls=calls, total_ms=calls * MS_PER_COST * float(plan["Total Cost"]), rows=rows
+    )
 
 
 def _reads(text: str) -> bool:
@@ -156,6 +206,12 @@ def remember(session: Session, table: str, now: datetime) -> None:
         StatementSnapshot.objects.filter(pk__in=list(old)).delete()
     except DatabaseError:
         return
+
+
+def recorded() -> list[Statement]:
+    """The sampled statements with their constants, each run one call of a time that nobody knows."""
+    texts = (_inlined(sample.sql, sample.params) for sample in samples.read())
+    return [script.statement(f"sample:{n}", text) for n, text in enumerate(texts, 1) if text]
 
 
 def sampled() -> list[SampledRun]:

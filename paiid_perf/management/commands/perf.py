@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import os
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connections
 from django.template.loader import render_to_string
 from django.utils import timezone
 from tqdm import tqdm
 
 from paiid_perf.conf import get_settings
 from paiid_perf.database.advisor import advise
-from paiid_perf.database.index_types import Advice
-from paiid_perf.database.rules.indexes import render
-from paiid_perf.exceptions import AlreadyRunning, PerfError
+from paiid_perf.database.index_types import Advice, Statement
+from paiid_perf.database.rules.indexes import render, script
+from paiid_perf.database.session import is_postgresql
+from paiid_perf.exceptions import AlreadyRunning, ConfigurationError, PerfError
 from paiid_perf.models import OptimizationRun, Recommendation
 from paiid_perf.optimization import health as site_health
 from paiid_perf.optimization import ledger, reports, runner
@@ -36,6 +38,7 @@ examples:
   perf run --apply                  a person is watching: apply what the policies would only report
   perf run --quick --json           look, score and warm; end with one JSON object
   perf advise --format sql          print indexes that pay, one executable statement a line
+  perf advise --workload app.sql    the same for the statements of a file
   perf status                       what runs, the last score, what waits for you
   perf report --window 24h          everything on one page, as Markdown
   perf approve 12                   let the next run apply recommendation #12
@@ -76,7 +79,7 @@ class Command(BaseCommand):
             code = DONE
         except PerfError as error:
             raise CommandError(str(error), returncode=USAGE) from error
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
             raise CommandError(f"the database does not answer: {error}", returncode=PHASE_FAILED) from error
         if code:
             sys.exit(code)
@@ -165,10 +168,22 @@ FORMATS: dict[str, Callable[[Advice], str]] = {
 
 def _advise_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--database", default=None, metavar="ALIAS", help="the alias to look at")
-    parser.add_argument("--storage-budget-mb", type=float, metavar="N", help="megabytes for new indexes")
-    parser.add_argument("--max-width", type=int, metavar="K", help="columns of an index at the most")
     parser.add_argument(
-        "--time-limit", type=float, metavar="S", help="seconds; the best set so far is printed"
+        "--workload",
+        metavar="FILE",
+        help="SQL to advise on in place of what the server counted (- reads standard input)",
+    )
+    parser.add_argument(
+        "--storage-budget-mb", type=_above_zero(float), metavar="N", help="megabytes for new indexes"
+    )
+    parser.add_argument(
+        "--max-width", type=_above_zero(int), metavar="K", help="columns of an index at the most"
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=_above_zero(float),
+        metavar="S",
+        help="seconds; the best set so far is printed",
     )
     parser.add_argument("--format", choices=sorted(FORMATS), default="text")
     parser.add_argument(
@@ -178,12 +193,57 @@ def _advise_arguments(parser: ArgumentParser) -> None:
     )
 
 
+def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < float("inf"):
+            raise ArgumentTypeError(f"{text} is not more than 0")
+        return value
+
+    read.__name__ = "number" if kind is float else "whole number"
+    return read
+
+
+def _postgresql(alias: str) -> str:
+    """The alias, if it is one of a PostgreSQL database.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if alias not in connections:
+        raise ConfigurationError(f"there is no database {alias!r}: DATABASES has {', '.join(connections)}.")
+    if not is_postgresql(alias):
+        raise ConfigurationError(
+            f"{alias!r} is {connections[alias].display_name}: indexes are advised for PostgreSQL only."
+        )
+    return alias
+
+
+def _workload(source: str | None) -> tuple[Statement, ...] | None:
+    """The statements of a file, or of standard input.
+
+    Raises:
+        ConfigurationError: it cannot be read, or has no statement in it.
+    """
+    if source is None:
+        return None
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the workload cannot be read: {error}") from error
+    found = script.statements(text)
+    if not found:
+        raise ConfigurationError(f"the workload {source} has no statement in it.")
+    return found
+
+
 def _advise(command: Command, options: dict[str, Any]) -> int:
     settings = get_settings()
     advice = advise(
         settings,
         now=timezone.now(),
-        alias=options["database"] or settings.DATABASE,
+        alias=_postgresql(options["database"] or settings.DATABASE),
+        statements=_workload(options["workload"]),
         storage_budget_mb=options["storage_budget_mb"],
         max_width=options["max_width"],
         time_limit=options["time_limit"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -149,12 +150,16 @@ def _imports(index: str, spec: IndexSpec) -> list[str]:
     return [*lines, "", "from paiid_perf.database.operations import AdoptIndexConcurrently"]
 
 
+_BREAK = re.compile(r"\s*\n\s*")
+
+
 # --- formats -----------------------------------------------------------------------------------------------
 
 
 def as_sql(advice: Advice) -> str:
     """One executable statement a line, nothing else."""
-    return "".join(f"{' '.join(p.how.split())};\n" for p in advice.proposals)
+    found = (statement for p in advice.proposals for statement in p.how.split(";\n"))
+    return "".join(f"{_BREAK.sub(' ', statement)};\n" for statement in found)
 
 
 def as_json(advice: Advice) -> str:

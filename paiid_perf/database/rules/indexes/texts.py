@@ -7,7 +7,7 @@ pg_stat_statements replaces every constant by ``$n``, also where the grammar tak
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 _STRING = (
     r"""[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|(?<![\w$])\$(?P<tag>(?:[A-Za-z_]\w*)?)\$.*?\$(?P=tag)\$"""
@@ -61,16 +61,22 @@ _TOOLS = re.compile(
 
 def without_comments(text: str) -> str:
     """The statement without comments (sqlcommenter's, say), its squashed lists as they are."""
-    pieces: list[str] = []
+    kept = (" " if _is_comment(piece, plain) else piece for piece, plain in pieces(text))
+    return "".join(kept).strip().rstrip(";").strip()
+
+
+def _is_comment(piece: str, plain: bool) -> bool:
+    return not plain and piece.startswith(("--", "/*")) and not _SQUASHED.fullmatch(piece)
+
+
+def pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in pieces, in order: (piece, whether it is plain SQL: no string, quoted name or comment)."""
     at = 0
     while (mark := _SKIPPED.search(text, at)) is not None:
-        if mark.lastgroup in {"line", "block"}:
-            pieces += [text[at : mark.start()], " "]
-            at = _comment_end(text, mark.end()) if mark.lastgroup == "block" else mark.end()
-        else:
-            pieces.append(text[at : mark.end()])
-            at = mark.end()
-    return "".join([*pieces, text[at:]]).strip().rstrip(";").strip()
+        yield text[at : mark.start()], True
+        at = _comment_end(text, mark.end()) if mark.lastgroup == "block" else mark.end()
+        yield text[mark.start() : at], False
+    yield text[at:], True
 
 
 def _comment_end(text: str, at: int) -> int:
@@ -141,6 +147,45 @@ def shape(text: str) -> tuple[str, tuple[str, ...]]:
         elif not word.isspace():
             words.append(word if word.startswith('"') else word.lower())
     return _squash(words), tuple(constants)
+
+
+#: After these (and a list that follows) a number is a position or a length, not a constant.
+_COUNTING = {
+    "by",
+    "char",
+    "varchar",
+    "character",
+    "varying",
+    "numeric",
+    "decimal",
+    "bit",
+    "time",
+    "timestamp",
+}
+_WITHIN_COUNT = {"(", ",", "asc", "desc", "nulls", "first", "last"}
+
+
+def normalised(text: str) -> tuple[str, tuple[str, ...]]:
+    """The statement with ``$n`` for its constants, as pg_stat_statements would have it, and the constants."""
+    bare = without_comments(text)
+    tokens = list(_TOKEN.finditer(bare))
+    if any(t.lastgroup == "param" for t in tokens):
+        return bare, ()
+    words: list[str] = []
+    constants: list[str] = []
+    counting = False
+    for token in tokens:
+        word = token.group()
+        is_number = token.lastgroup == "number"
+        if not word.isspace():
+            counting = word.lower() in _COUNTING or (
+                counting and (is_number or word.lower() in _WITHIN_COUNT)
+            )
+        if token.lastgroup in {"string", "tag"} or (is_number and not counting):
+            constants.append(word)
+            word = f"${len(constants)}"
+        words.append(word)
+    return "".join(words), tuple(constants)
 
 
 def _squash(words: Sequence[str]) -> str:

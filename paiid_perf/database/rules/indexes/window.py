@@ -88,4 +88,11 @@ def _added(a: Statement, b: Statement) -> Statement:
         total_ms=a.total_ms + b.total_ms,
         rows=a.rows + b.rows,
         blocks=a.blocks + b.blocks,
+        samples=(*heavier.samples, *_fitting(heavier, b if heavier is a else a)),
     )
+
+
+def _fitting(heavier: Statement, other: Statement) -> tuple[tuple[str, ...], ...]:
+    """The samples of another spelling that fit this one's parameters (their lists may have other lengths)."""
+    lengths = {len(s) for s in heavier.samples}
+    return tuple(s for s in other.samples if len(s) in lengths)
