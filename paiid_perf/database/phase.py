@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -19,9 +19,10 @@ from paiid_perf.database.facts import health as health_facts
 from paiid_perf.database.facts import insights as insight_facts
 from paiid_perf.database.facts import retention as retention_facts
 from paiid_perf.database.facts import statistics as statistics_facts
+from paiid_perf.database.facts import views as view_facts
 from paiid_perf.database.facts import workload as workload_facts
+from paiid_perf.database.rules import aggregates, insights, scoring, statistics, storage, tuning
 from paiid_perf.database.rules import health as health_rules
-from paiid_perf.database.rules import insights, scoring, statistics, storage, tuning
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
 from paiid_perf.database.session import Session, connect, is_postgresql
@@ -115,12 +116,24 @@ def _insights(ctx: PhaseContext, session: Session, gathered: Gathered) -> None:
         return
     try:
         heavy = insight_facts.heavy(session, gathered.health.statements.rows)
-        gathered.findings += insights.judge(insight_facts.study(session, heavy))
+        studied = insight_facts.study(session, heavy)
+        gathered.findings += insights.judge(studied)
+        gathered.findings += aggregates.advise(_aggregates(ctx, session, studied))
         gathered.findings += _statistics(session, heavy)
     except psycopg.Error as error:
         if session.is_broken:
             raise
         gathered.missing["plans"] = health_facts.explain(error, gathered.health.server.role, "plans")
+
+
+def _aggregates(
+    ctx: PhaseContext, session: Session, studied: Sequence[insights.Studied]
+) -> Iterator[tuple[insights.Studied, aggregates.Aggregate, Sequence[aggregates.Column]]]:
+    for one in filter(aggregates.worth_a_view, studied):
+        view = aggregates.view_of(one.text)
+        columns = view_facts.columns(session, view.sql, ctx.settings.DATABASE) if view is not None else []
+        if view is not None and columns:
+            yield one, view, columns
 
 
 def _statistics(session: Session, heavy: insight_facts.Heavy) -> list[Finding]:
@@ -137,7 +150,9 @@ def _statistics(session: Session, heavy: insight_facts.Heavy) -> list[Finding]:
 
 def _views(ctx: PhaseContext, session: Session) -> list[Proposal]:
     return [
-        view_changes.proposal(view, state, decision)
+        view_changes.proposal(
+            view, state, decision, view_facts.columns(session, view.sql, ctx.settings.DATABASE)
+        )
         for view, state, decision in views.look(session, ctx.now)
         if decision.action in {"create", "redefine"}
     ]

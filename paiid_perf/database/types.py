@@ -444,6 +444,12 @@ class ViewState:
     """source → its counters now; a source that has none says ``?`` and always counts as changed"""
     time_dependent: bool = False
     bytes: int = 0
+    sql_seconds: float | None = None
+    """What its SQL took when the view was filled first."""
+    seen_reads: float | None = None
+    """How often statements had read it by the last refresh …"""
+    reads: float | None = None
+    """… and by now; None where pg_stat_statements does not say."""
 
 
 ViewAction = Literal["create", "redefine", "refresh", "wait", "refuse"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from paiid_perf.contracts import (
 )
 from paiid_perf.database.actions import views as actions
 from paiid_perf.database.facts import views as facts
+from paiid_perf.database.rules.aggregates import Column, model
 from paiid_perf.database.rules.health import quoted
 from paiid_perf.database.rules.views import cleaned, digest, index_name
 from paiid_perf.database.session import Session, connect
@@ -45,13 +46,16 @@ def from_payload(value: Json) -> MaterializedView:
     return MaterializedView(value["name"], value["sql"], value["unique"], every, value["depends_on"])
 
 
-def proposal(view: MaterializedView, state: ViewState, decision: ViewDecision) -> Proposal:
-    """The creation or redefinition of a declared view as a change with an undo."""
+def proposal(
+    view: MaterializedView, state: ViewState, decision: ViewDecision, columns: Sequence[Column] = ()
+) -> Proposal:
+    """The creation or redefinition of a declared view as a change with an undo; ``columns`` give the model to read
+    it by."""
     index = index_name(view)
-    columns = ", ".join(quoted(column) for column in view.unique)
+    keys = ", ".join(quoted(column) for column in view.unique)
     name = quoted(*view.name.split("."))
     create = f"CREATE MATERIALIZED VIEW {name} AS\n{cleaned(view.sql)};\n" + (
-        f"CREATE UNIQUE INDEX {quoted(index)} ON {name} ({columns});"
+        f"CREATE UNIQUE INDEX {quoted(index)} ON {name} ({keys});"
     )
     drop = f"DROP MATERIALIZED VIEW {name};"
     return Proposal(
@@ -61,7 +65,11 @@ def proposal(view: MaterializedView, state: ViewState, decision: ViewDecision) -
         title=_("Materialized view %(name)s") % {"name": view.name},
         why=_("%(reason)s. Its reads then cost a scan of the result in place of the whole query.")
         % {"reason": decision.reason[:1].upper() + decision.reason[1:]},
-        evidence={"bytes": state.bytes, "refresh_every_seconds": view.refresh_every.total_seconds()},
+        evidence={
+            "bytes": state.bytes,
+            "refresh_every_seconds": view.refresh_every.total_seconds(),
+            "model": model(view.name, list(view.unique), columns) if columns else "",
+        },
         cost=_("Disk for the result, and a refresh every %(every)s when its tables have changed.")
         % {"every": view.refresh_every},
         how=(drop + "\n" if decision.action == "redefine" else "") + create,

@@ -8,7 +8,7 @@ that the host made by other means is only refreshed under ``auto``. The kill swi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import psycopg
@@ -51,7 +51,12 @@ def _look_at(session: Session, view: MaterializedView, now: datetime) -> Look:
         if session.is_broken:
             raise
         return view, ViewState(), ViewDecision("refuse", str(error).strip().splitlines()[0])
-    return view, state, decide(view, state, now)
+    decision = decide(view, state, now)
+    if decision.action == "refresh" and state.sql_seconds is not None:
+        # Asked only then: it reads the text of every statement that was counted.
+        state = replace(state, reads=facts.reads(session, view))
+        decision = decide(view, state, now)
+    return view, state, decision
 
 
 def refresh_due(

@@ -41,7 +41,8 @@ def create(session: Session, view: MaterializedView, timeout: timedelta, now: da
         connection.execute(sql.SQL("ANALYZE {}").format(name))
         seconds = time.perf_counter() - began
         sources = dict(facts.state(session, view).sources)
-        note = {"ours": True, "digest": digest(view), "seen": sources}
+        note = {"ours": True, "digest": digest(view), "seen": sources, "sql_seconds": round(seconds, 4)}
+        note["reads"] = facts.reads(session, view)
         _remember(connection, view.name, "", note | _times(now, seconds))
     return seconds
 
@@ -68,6 +69,7 @@ def refresh(
         connection.execute(sql.SQL("REFRESH MATERIALIZED VIEW {}{}").format(trusted(how), name))
         seconds = time.perf_counter() - began
         note = {"ours": state.ours, "digest": state.digest, "seen": sources}
+        note |= {"sql_seconds": state.sql_seconds, "reads": facts.reads(session, view)}
         _remember(connection, view.name, human, note | _times(now, seconds))
     return Refreshed(seconds)
 

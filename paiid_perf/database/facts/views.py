@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,8 +11,10 @@ from statistics import median
 from typing import Any
 
 from django.apps import apps
-from psycopg import errors, sql
+from django.db import connections
+from psycopg import Error, errors, sql
 
+from paiid_perf.database.rules.aggregates import Column
 from paiid_perf.database.rules.views import UNCOUNTED, cleaned, reads_clock
 from paiid_perf.database.session import Session, trusted
 from paiid_perf.database.types import MaterializedView, ViewState
@@ -92,7 +95,36 @@ def _state(row: Mapping[str, Any], view: MaterializedView) -> ViewState:
         sources=_relevant(row["sources"], view.depends_on),
         time_dependent=reads_clock(row["definition"]),
         bytes=row["bytes"],
+        sql_seconds=known.get("sql_seconds"),
+        seen_reads=known.get("reads"),
     )
+
+
+_EXTENSION = """
+SELECT n.nspname AS schema FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'pg_stat_statements'
+"""
+_READS = sql.SQL(
+    "SELECT coalesce(sum(s.calls), 0)::float8 AS reads FROM {}.pg_stat_statements s "
+    "JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database() "
+    "WHERE s.query LIKE %(like)s AND s.query ~* %(word)s AND s.query ~* '^\\s*(/\\*.*?\\*/\\s*)?(select|with)'"
+)
+
+
+def reads(session: Session, view: MaterializedView) -> float | None:
+    """How often statements that name the view were called since the counters began; None where nobody counts."""
+    bare = view.name.rpartition(".")[2]
+    word = r"\m" + re.escape(bare) + r"\M"
+    try:
+        found = session.rows(_EXTENSION)
+        if not found:
+            return None
+        counted = _READS.format(sql.Identifier(found[0]["schema"]))
+        return float(session.rows(counted, {"like": f"%{bare}%", "word": word})[0]["reads"])
+    except Error:
+        if session.is_broken:
+            raise
+        return None
 
 
 def _relevant(sources: Mapping[str, str], labels: Sequence[str]) -> dict[str, str]:
@@ -130,6 +162,31 @@ def comment(session: Session, name: str) -> str:
     return text.partition(MARK)[0].rstrip()
 
 
+def columns(session: Session, text: str, alias: str) -> list[Column]:
+    """The columns of a SELECT with the Django fields that hold them; empty where the server does not accept it."""
+    query = sql.SQL("SELECT * FROM ({}) paiid_perf_view LIMIT 0").format(trusted(cleaned(text)))
+    wrapper: Any = connections[alias]
+    try:
+        with session.reading() as connection:
+            described = connection.execute(query).description or []
+    except Error:
+        if session.is_broken:
+            raise
+        return []
+    return [Column(item.name, _field(wrapper.introspection, item)) for item in described]
+
+
+def _field(introspection: Any, item: Any) -> str:
+    kind = introspection.data_types_reverse.get(item.type_code, "TextField")
+    if kind == "DecimalField":
+        return f"DecimalField(max_digits={item.precision or 30}, decimal_places={item.scale or 10})"
+    return f"{_UNKEYED.get(kind, kind)}()"
+
+
+#: What introspection says of columns that are keys or have a length; a view's have neither.
+_UNKEYED = {"AutoField": "IntegerField", "BigAutoField": "BigIntegerField", "CharField": "TextField"}
+
+
 def cost_of_sql(session: Session, text: str, timeout: timedelta, runs: int = 3) -> Cost:
     """What running a view's SQL costs: EXPLAIN (ANALYZE), read-only, the median of ``runs``."""
     return _cost(session, trusted(cleaned(text)), timeout, runs)
@@ -155,10 +212,12 @@ __all__ = [
     "MARK",
     "UNCOUNTED",
     "Cost",
+    "columns",
     "comment",
     "cost_of_reading",
     "cost_of_sql",
     "identifier",
     "memory",
+    "reads",
     "state",
 ]

@@ -94,9 +94,40 @@ def _by_cadence(view: MaterializedView, state: ViewState, now: datetime, last: d
         return ViewDecision("wait", _("not due before %(due)s") % {"due": f"{due:%Y-%m-%d %H:%M:%S}"})
     if state.time_dependent:
         return ViewDecision("refresh", _("due, and its SQL reads the clock"))
-    if sources := changed(state):
+    if (sources := changed(state)) and not pays(state) and now < last + cadence(view, state) * _STRETCH:
+        return ViewDecision(
+            "wait", _("due, and changed, but it was hardly read since: %(why)s") % {"why": worth(state)}
+        )
+    if sources:
         return ViewDecision("refresh", _("due, and changed: %(sources)s") % {"sources": ", ".join(sources)})
     return ViewDecision("wait", _("due, but none of its tables has changed"))
+
+
+def pays(state: ViewState) -> bool:
+    """Whether the reads since the last refresh saved more time than a refresh takes; so where nobody can say.
+
+    A refresh that does not pay is put off to _STRETCH times the cadence, never for good: whoever reads the view
+    then gets rows no older than that.
+    """
+    saved = saved_seconds(state)
+    return saved is None or saved >= (state.refresh_seconds or 0.0)
+
+
+def saved_seconds(state: ViewState) -> float | None:
+    """Seconds that reading the view in place of its SQL has saved since the last refresh; None: not known."""
+    if state.reads is None or state.seen_reads is None or state.sql_seconds is None:
+        return None
+    # Counters that began anew count from zero.
+    reads = state.reads - state.seen_reads if state.reads >= state.seen_reads else state.reads
+    return reads * max(0.0, state.sql_seconds - (state.read_seconds or 0.0))
+
+
+def worth(state: ViewState) -> str:
+    """What a refresh costs and what the last one saved, in words."""
+    return _("%(saved).2f s saved, a refresh takes %(cost).2f s") % {
+        "saved": saved_seconds(state) or 0.0,
+        "cost": state.refresh_seconds or 0.0,
+    }
 
 
 def cadence(view: MaterializedView, state: ViewState) -> timedelta:

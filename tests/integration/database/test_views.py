@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import models
 from django.utils import timezone
 
 from paiid_perf.conf import Settings
@@ -15,6 +16,7 @@ from paiid_perf.contracts import Measurement
 from paiid_perf.database import view_changes, views
 from paiid_perf.database.actions import views as actions
 from paiid_perf.database.facts import views as facts
+from paiid_perf.database.rules import aggregates
 from paiid_perf.database.rules.views import UNCOUNTED, digest
 from paiid_perf.database.types import MaterializedView, ViewDecision, ViewState
 from paiid_perf.registry import registry
@@ -363,3 +365,72 @@ def test_a_foreign_table_always_counts_as_changed(ticks: Any, session: Any, chan
         assert keep_up(view)["planted.far_sums"].action == "refreshed"
     finally:
         ticks("DROP EXTENSION file_fdw CASCADE")
+
+
+# --- whether it pays, and how it is read -------------------------------------------------------------------
+
+
+def test_reads_are_counted_and_a_view_that_nobody_reads_waits(ticks: Any, session: Any, change: Any) -> None:
+    apply(SUMS, change(NOW))
+    read = facts.state(session, SUMS).seen_reads
+    assert facts.reads(session, SUMS) == read
+    ticks("INSERT INTO ticks (symbol, price) VALUES (1, 1)")
+
+    soon = NOW + timedelta(minutes=6)
+    assert keep_up(SUMS, now=soon)["planted.sums"].action == "waiting"
+
+    ticks(*["SELECT count(*) FROM planted.sums"] * 50)
+    assert facts.reads(session, SUMS) == read + 50
+    assert keep_up(SUMS, now=soon)["planted.sums"].action == "refreshed"
+
+
+def test_the_model_reads_the_view(ticks: Any, session: Any, change: Any) -> None:
+    apply(SUMS, change(NOW))
+    columns = facts.columns(session, SUMS.sql, "default")
+    text = aggregates.model(SUMS.name, SUMS.unique, columns)
+    names: dict[str, Any] = {"models": models}
+    body = text.replace("class Meta:", "class Meta:\n        app_label = 'paiid_perf_test_views'")
+    exec("class Sums" + body[body.index("(") :], names | {"__name__": "tests"}, names)
+
+    assert names["Sums"].objects.get(symbol=7).n == 1000
+    assert names["Sums"]._meta.managed is False
+
+
+@pytest.mark.parametrize(
+    ("text", "unique"),
+    [
+        ("SELECT symbol, sum(price) AS total FROM planted.ticks GROUP BY symbol ORDER BY 2", ("symbol",)),
+        ("SELECT sum(price) FROM planted.ticks WHERE symbol = $1", ("symbol",)),
+        ("SELECT max(price) FROM planted.ticks t WHERE t.symbol = $1 AND t.price > 3", ("symbol",)),
+    ],
+)
+def test_an_aggregate_and_its_view_give_the_same_answer(
+    ticks: Any, session: Any, text: str, unique: Any
+) -> None:
+    view = aggregates.view_of(text)
+
+    assert view is not None
+    assert view.unique == unique
+    with_seven = text.replace("$1", "7").replace(" ORDER BY 2", "")
+    name = facts.columns(session, view.sql, "default")[-1].name
+    answer = ticks(f"SELECT {name} FROM ({view.sql}) v WHERE symbol = 7")
+    direct = [row[-1:] for row in ticks(with_seven) if len(row) == 1 or row[0] == 7]
+    assert answer == direct
+    assert "perf.MaterializedView(" in aggregates.declaration(view)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM planted.ticks WHERE symbol = $1",
+        "SELECT sum(price) FROM planted.ticks",
+        "SELECT sum(price) FROM planted.ticks WHERE price > $1",
+        "SELECT symbol, sum(price) FROM planted.ticks GROUP BY symbol LIMIT $1",
+        "SELECT symbol, sum(price) FROM planted.ticks GROUP BY symbol HAVING sum(price) > $1",
+        "SELECT symbol % 3, sum(price) FROM planted.ticks GROUP BY symbol % 3",
+        "SELECT sum(price * $1) FROM planted.ticks WHERE symbol = $2",
+        "UPDATE planted.ticks SET price = 1",
+    ],
+)
+def test_what_no_view_could_answer_gets_none(text: str) -> None:
+    assert aggregates.view_of(text) is None

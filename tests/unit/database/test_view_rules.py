@@ -149,3 +149,24 @@ def test_a_payload_is_the_declaration() -> None:
 )
 def test_who_may_refresh(settings: Settings, ours: bool, dry_run: bool, refused: bool) -> None:
     assert bool(views.refused_because(ViewState(ours=ours), settings, dry_run)) is refused
+
+
+# --- whether a refresh pays ------------------------------------------------------------------------------
+
+CHANGED = replace(FRESH, sources={"t": "6/1"}, sql_seconds=1.0, seen_reads=100.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "action"),
+    [
+        ({"reads": None}, "refresh"),
+        ({"reads": 101.0}, "refresh"),
+        ({"reads": 100.0}, "wait"),
+        ({"reads": 101.0, "refresh_seconds": 3.0}, "wait"),
+        ({"reads": 5.0}, "refresh"),
+        ({"reads": 100.0, "refreshed_at": NOW - timedelta(minutes=20)}, "refresh"),
+        ({"reads": 100.0, "time_dependent": True}, "refresh"),
+    ],
+)
+def test_a_refresh_that_does_not_pay_is_put_off(changes: dict[str, object], action: str) -> None:
+    assert rules.decide(VIEW, replace(CHANGED, **changes), NOW).action == action  # type: ignore[arg-type]
