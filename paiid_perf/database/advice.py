@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from paiid_perf.contracts import ADVICE, Check, Proposal, Risk
+from paiid_perf.database.rules.health import blocking_tree
 from paiid_perf.database.types import Finding, Health, Scored
 
 AREA = "database"
@@ -15,6 +16,7 @@ AREA = "database"
 #: What passes by itself or is different each minute: shown with the run, not kept as a recommendation.
 PASSING = frozenset(
     {
+        "autovacuum_danger",
         "blocked",
         "connections",
         "idle_in_transaction",
@@ -32,6 +34,8 @@ _RISKS: dict[str, Risk] = {
     "unused_index": "medium",
     "table_bloat": "medium",
     "sequence": "high",
+    "integer_key": "high",
+    "partition": "high",
     "prepared": "medium",
     "inactive_slot": "medium",
     "setting": "medium",
@@ -111,4 +115,6 @@ def overview(health: Health) -> dict[str, Any]:
             {"table": v.table, "phase": v.phase, "done": round(v.done, 3)} for v in health.vacuums.rows
         ],
         "replicas": len(health.replicas.rows),
+        "blocking": blocking_tree(sessions),
+        "growth_per_day": round(health.growth.per_day) if health.growth else None,
     }

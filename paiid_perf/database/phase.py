@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy
 from paiid_perf.contracts import Phase, PhaseContext, PhaseResult, Proposal
 from paiid_perf.database import advice, retention_changes, view_changes, views
 from paiid_perf.database.advisor import advise
+from paiid_perf.database.facts import bloat as bloat_facts
 from paiid_perf.database.facts import health as health_facts
 from paiid_perf.database.facts import insights as insight_facts
 from paiid_perf.database.facts import retention as retention_facts
@@ -86,6 +87,7 @@ def _look(ctx: PhaseContext) -> Gathered:
         if health.server.in_recovery:
             gathered.missing["actions"] = _("this server is a standby: point DATABASE at the primary to act.")
             return gathered
+        gathered.findings = _measured(session, gathered)
         ctx.progress(0.2, _("looking at the declared views"))
         gathered.changes += _views(ctx, session)
         ctx.progress(0.3, _("counting what is old"))
@@ -98,6 +100,19 @@ def _look(ctx: PhaseContext) -> Gathered:
     ctx.progress(0.4, _("advising indexes"))
     _indexes(ctx, gathered)
     return gathered
+
+
+def _measured(session: Session, gathered: Gathered) -> list[Finding]:
+    """The findings, those of bloat measured where pgstattuple is there and lets us."""
+    if "pgstattuple" not in gathered.health.server.extensions:
+        return gathered.findings
+    checked = [_bloat_measured(session, finding) for finding in gathered.findings]
+    return [finding for finding in checked if finding is not None]
+
+
+def _bloat_measured(session: Session, finding: Finding) -> Finding | None:
+    wasted = bloat_facts.wasted(session, finding.check, finding.subject)
+    return finding if wasted is None else health_rules.measured_bloat(finding, wasted)
 
 
 def _findings(ctx: PhaseContext, health: Health) -> list[Finding]:

@@ -242,6 +242,38 @@ class SequenceFact:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyFact:
+    """An integer column of a key that no sequence feeds (a foreign key, say), and the largest value known in it."""
+
+    schema: str
+    table: str
+    column: str
+    column_type: str
+    largest: int
+    max_value: int
+
+    @property
+    def used(self) -> float:
+        """Share of the values that are gone, 0–1, as of the last ANALYZE."""
+        return self.largest / self.max_value
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """How the database's size changed between two moments of its history, and the room that is left."""
+
+    bytes_before: float
+    bytes_now: float
+    days: float
+    free: int | None
+    """Bytes free on the disk of the data; None where the server is elsewhere."""
+
+    @property
+    def per_day(self) -> float:
+        return (self.bytes_now - self.bytes_before) / self.days
+
+
+@dataclass(frozen=True, slots=True)
 class ReplicaFact:
     """A server that streams from this one."""
 
@@ -337,6 +369,7 @@ class Health:
     indexes: Panel[IndexFact] = Panel()
     constraints: Panel[ConstraintFact] = Panel()
     sequences: Panel[SequenceFact] = Panel()
+    keys: Panel[KeyFact] = Panel()
     replicas: Panel[ReplicaFact] = Panel()
     slots: Panel[SlotFact] = Panel()
     settings: Panel[SettingFact] = Panel()
@@ -346,6 +379,7 @@ class Health:
     checkpoints: Panel[CheckpointFact] = Panel()
     machine: Machine = Machine()
     pool: PoolFact | None = None
+    growth: Growth | None = None
 
     def missing(self) -> dict[str, str]:
         """Panel name → what it lacks, for the panels that could not be read in full."""

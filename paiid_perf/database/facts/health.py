@@ -13,7 +13,7 @@ import psycopg
 from django.utils.translation import gettext as _
 from psycopg import errors
 
-from paiid_perf.database.facts import machine
+from paiid_perf.database.facts import growth, machine
 from paiid_perf.database.session import APPLICATION_NAME, Session
 from paiid_perf.database.types import (
     CheckpointFact,
@@ -21,6 +21,7 @@ from paiid_perf.database.types import (
     DatabaseFact,
     Health,
     IndexFact,
+    KeyFact,
     Panel,
     PreparedFact,
     ReplicaFact,
@@ -279,6 +280,32 @@ ORDER BY 1, 2
 """,
 )
 
+KEYS = NamedQuery(
+    "keys",
+    KeyFact,
+    "The largest value that the statistics know in each integer column of a key that has no sequence of its own",
+    "pg_stats' histogram; the other half of PgHero's sequence_danger: a foreign key narrower than what it refers to",
+    """
+SELECT n.nspname::text AS schema, t.relname::text AS table, a.attname::text AS column,
+       format_type(a.atttypid, NULL) AS column_type,
+       (s.histogram_bounds::text::bigint[])[array_upper(s.histogram_bounds::text::bigint[], 1)] AS largest,
+       CASE a.atttypid WHEN 'int2'::regtype THEN 32767 ELSE 2147483647 END::bigint AS max_value
+FROM pg_constraint k
+JOIN pg_class t ON t.oid = k.conrelid
+JOIN pg_namespace n ON n.oid = t.relnamespace
+JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = ANY (k.conkey)
+     AND a.atttypid IN ('int2'::regtype, 'int4'::regtype)
+JOIN pg_stats s ON s.schemaname = n.nspname AND s.tablename = t.relname AND s.attname = a.attname
+     AND NOT s.inherited AND s.histogram_bounds IS NOT NULL
+WHERE k.contype IN ('p', 'f') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid
+                  AND d.refobjsubid = a.attnum AND d.deptype IN ('a', 'i') AND d.classid = 'pg_class'::regclass
+                  AND EXISTS (SELECT FROM pg_class q WHERE q.oid = d.objid AND q.relkind = 'S'))
+GROUP BY 1, 2, 3, 4, 5, 6
+ORDER BY 1, 2, 3
+""",
+)
+
 REPLICAS = NamedQuery(
     "replicas",
     ReplicaFact,
@@ -379,6 +406,7 @@ QUERIES: tuple[NamedQuery[Any], ...] = (
     INDEXES,
     CONSTRAINTS,
     SEQUENCES,
+    KEYS,
     REPLICAS,
     SLOTS,
     SETTINGS,
@@ -404,7 +432,7 @@ def read(session: Session, alias: str, progress: Callable[[str], None] = lambda 
         progress(query.panel)
         panels[query.panel] = _panel(session, server, query)
     health = Health(server, machine=machine.read(alias), **panels)
-    return replace(health, pool=machine.pool(session, alias, health))
+    return replace(health, pool=machine.pool(session, alias, health), growth=growth.read(alias, health))
 
 
 def _panel(session: Session, server: ServerFact, query: NamedQuery[Row]) -> Panel[Row]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.utils.translation import gettext as _
@@ -518,6 +519,104 @@ def _used_up(sequence: SequenceFact) -> Finding:
     )
 
 
+def integer_keys(health: Health, now: datetime) -> Iterator[Finding]:
+    for key in health.keys.rows:
+        if key.used >= limit("sequence_warning"):
+            table = quoted(key.schema, key.table)
+            yield Finding(
+                "integer_key",
+                f"{key.schema}.{key.table}.{key.column}",
+                "critical" if key.used >= limit("sequence") else "warning",
+                _("%(percent).0f %% of what %(table)s.%(column)s can hold is used up")
+                % {"percent": key.used * 100, "table": key.table, "column": key.column},
+                _("The largest value at the last ANALYZE was %(largest)d; the column is %(type)s.")
+                % {"largest": key.largest, "type": key.column_type},
+                how=f"ALTER TABLE {table} ALTER COLUMN {quoted(key.column)} TYPE bigint;  -- rewrites the table",
+                source=source("sequence"),
+                numbers={"largest": key.largest, "max_value": key.max_value},
+            )
+
+
+def growth(health: Health, now: datetime) -> Iterator[Finding]:
+    grown = health.growth
+    if grown is None or grown.days < limit("growth_days") or grown.per_day <= 0:
+        return
+    left = grown.free / grown.per_day if grown.free is not None else None
+    share = grown.per_day / max(1.0, grown.bytes_before)
+    is_fast = share >= limit("growth_ratio") and grown.per_day >= limit("growth_bytes")
+    if not is_fast and (left is None or left > limit("disk_days")):
+        return
+    soon = left is not None and left <= limit("disk_days")
+    largest = sorted(health.tables.rows, key=lambda table: -table.bytes)[:3]
+    yield Finding(
+        "growth",
+        health.server.database,
+        "critical" if soon else "info",
+        _("The database grows by %(size)s a day") % {"size": readable(grown.per_day)}
+        + (_("; the disk is full in %(days).0f days") % {"days": left} if left is not None and soon else ""),
+        _("The largest tables: %(tables)s")
+        % {"tables": ", ".join(f"{t.label} {readable(t.bytes)}" for t in largest)},
+        how=_("Declare a RetentionRule for what is only kept; drop unused indexes; see what is bloated."),
+        source=source("disk_days"),
+        numbers={"per_day": round(grown.per_day), "days_left": None if left is None else round(left)},
+    )
+
+
+def autovacuum_danger(health: Health, now: datetime) -> Iterator[Finding]:
+    settings = {setting.name: setting.value for setting in health.settings.rows}
+    most = int(settings.get("autovacuum_freeze_max_age", 0))
+    for table in health.tables.rows:
+        if most and table.xid_age >= most * limit("freeze_age"):
+            yield Finding(
+                "autovacuum_danger",
+                table.label,
+                "info",
+                _("An anti-wraparound VACUUM of %(table)s is about to begin") % {"table": table.label},
+                _("Its oldest row is %(age)d transactions old, of %(most)d. That VACUUM gives way to nobody.")
+                % {"age": table.xid_age, "most": most},
+                how=f"VACUUM (FREEZE) {quoted(table.schema, table.name)};  -- at a quiet hour",
+                source=source("freeze_age"),
+                numbers={"xid_age": table.xid_age, "freeze_max_age": most},
+            )
+
+
+def blocking_tree(sessions: Iterable[SessionFact]) -> list[str]:
+    """Who waits for whom, a line for each, indented under whom it waits for; the roots wait for nobody known."""
+    by_pid = {session.pid: session for session in sessions}
+    below: dict[int, list[int]] = defaultdict(list)
+    for session in by_pid.values():
+        for pid in session.blocked_by:
+            below[pid].append(session.pid)
+    roots = [pid for pid in below if pid not in by_pid or not by_pid[pid].blocked_by]
+    return [line for pid in sorted(roots) for line in _branch(pid, by_pid, below, ())]
+
+
+def _branch(
+    pid: int, by_pid: dict[int, SessionFact], below: dict[int, list[int]], above: tuple[int, ...]
+) -> Iterator[str]:
+    who = _who(by_pid[pid]) if pid in by_pid else _("a prepared or hidden transaction")
+    yield "  " * len(above) + f"{pid} {who}"
+    for child in below.get(pid, ()):
+        if child not in above and child != pid:
+            yield from _branch(child, by_pid, below, (*above, pid))
+
+
+def measured_bloat(finding: Finding, wasted: int) -> Finding | None:
+    """The finding with what pgstattuple measured in place of the estimate; None where that is no bloat."""
+    size = int(finding.numbers["bytes"])
+    if not _is_bloat(wasted, size):
+        return None
+    title = _("%(label)s has %(wasted)s of air in %(size)s") % {
+        "label": finding.subject,
+        "wasted": readable(wasted),
+        "size": readable(size),
+    }
+    why = _("Measured by pgstattuple: dead rows and free space.")
+    return replace(
+        finding, title=title, why=why, numbers={"wasted_bytes": wasted, "bytes": size, "measured": True}
+    )
+
+
 def replication_lag(health: Health, now: datetime) -> Iterator[Finding]:
     for replica in health.replicas.rows:
         late = (replica.lag_seconds or 0) > limit("lag_s") or (replica.lag_bytes or 0) > limit("lag_bytes")
@@ -586,6 +685,8 @@ RULES: tuple[Rule, ...] = (
     prepared,
     connections,
     sequences,
+    integer_keys,
+    growth,
     inactive_slots,
     replication_lag,
     invalid_indexes,
@@ -594,6 +695,7 @@ RULES: tuple[Rule, ...] = (
     unused_indexes,
     dead_rows,
     vacuum_held_back,
+    autovacuum_danger,
     stale_statistics,
     bloat,
     low_hit_ratio,

@@ -94,7 +94,7 @@ def _by_cadence(view: MaterializedView, state: ViewState, now: datetime, last: d
         return ViewDecision("wait", _("not due before %(due)s") % {"due": f"{due:%Y-%m-%d %H:%M:%S}"})
     if state.time_dependent:
         return ViewDecision("refresh", _("due, and its SQL reads the clock"))
-    if (sources := changed(state)) and not pays(state) and now < last + cadence(view, state) * _STRETCH:
+    if (sources := changed(state)) and not pays(state) and now < last + view.refresh_every * _STRETCH:
         return ViewDecision(
             "wait", _("due, and changed, but it was hardly read since: %(why)s") % {"why": worth(state)}
         )
@@ -106,7 +106,7 @@ def _by_cadence(view: MaterializedView, state: ViewState, now: datetime, last: d
 def pays(state: ViewState) -> bool:
     """Whether the reads since the last refresh saved more time than a refresh takes; so where nobody can say.
 
-    A refresh that does not pay is put off to _STRETCH times the cadence, never for good: whoever reads the view
+    A refresh that does not pay is put off to _STRETCH times the declared cadence, never for good: whoever reads the view
     then gets rows no older than that.
     """
     saved = saved_seconds(state)

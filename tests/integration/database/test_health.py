@@ -12,6 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from paiid_perf.database import recorders
+from paiid_perf.database.facts import bloat
 from paiid_perf.database.facts import health as facts
 from paiid_perf.database.facts.metrics import Meter
 from paiid_perf.database.rules import health as rules
@@ -19,6 +20,7 @@ from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import scoring, storage, tuning
 from paiid_perf.database.session import connect
 from paiid_perf.database.types import Health, Panel
+from paiid_perf.models import Metric
 
 SECONDS = timedelta(seconds=10)
 
@@ -414,3 +416,57 @@ def test_gauges_of_a_dead_server_are_none_and_logged(transactional_db: None, cap
 
         assert Meter().read("default", SECONDS, SECONDS) == {}
     assert "no database metrics" in caplog.text
+
+
+# --- keys, growth, measured bloat ---------------------------------------------------------------------------
+
+
+def test_a_foreign_key_narrower_than_what_it_refers_to(plant: Any, look: Any) -> None:
+    plant(
+        "CREATE TABLE parent (id bigint PRIMARY KEY)",
+        "INSERT INTO parent SELECT 1900000000 + i FROM generate_series(1, 200) i",
+        "CREATE TABLE child (id serial PRIMARY KEY, parent_id int REFERENCES parent)",
+        "INSERT INTO child (parent_id) SELECT id FROM parent",
+        "ANALYZE parent, child",
+    )
+
+    health = look()
+
+    assert [(k.column, k.largest) for k in health.keys.rows if k.schema == "planted"] == [
+        ("parent_id", 1900000200)
+    ]
+    assert found(health, "integer_key")["planted.child.parent_id"].severity == "warning"
+
+
+def test_growth_is_read_from_the_history(plant: Any, look: Any) -> None:
+    now = timezone.now()
+    for days, size in ((4, 10e9), (2, 20e9), (0, 50e9)):
+        at = now - timedelta(days=days)
+        Metric.objects.create(
+            name="db.bytes", subject="default", resolution=3600, at=at, count=2, total=size * 2
+        )
+
+    health = look()
+
+    assert health.growth.per_day == 10e9
+    assert "growth" in {f.check for f in rules.judge(health, now)}
+
+
+def test_bloat_is_measured_where_pgstattuple_is(plant: Any, session: Any) -> None:
+    if "pgstattuple" not in {row["name"] for row in session.rows("SELECT name FROM pg_available_extensions")}:
+        assert bloat.wasted(session, "table_bloat", "planted.t") is None
+        return
+    plant(
+        "CREATE EXTENSION IF NOT EXISTS pgstattuple SCHEMA public",
+        "CREATE TABLE t (id int PRIMARY KEY, pad text)",
+        "INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 10000) i",
+        "DELETE FROM t WHERE id % 10 <> 0",
+    )
+    try:
+        size = plant("SELECT pg_relation_size('t')")[0][0]
+        assert bloat.wasted(session, "table_bloat", "planted.t") > size * 0.7
+        assert bloat.wasted(session, "index_bloat", "planted.t_pkey") >= 0
+        assert bloat.wasted(session, "dead_rows", "planted.t") is None
+        assert bloat.wasted(session, "table_bloat", "planted.nothing") is None
+    finally:
+        plant("DROP EXTENSION pgstattuple")

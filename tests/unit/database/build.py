@@ -208,7 +208,7 @@ def pool(**changes: Any) -> PoolFact:
 
 def health(**panels: Any) -> Health:
     """Health whose panels are given as lists of rows; ``server``, ``machine`` and ``pool`` as they are."""
-    whole = {name: panels.pop(name) for name in ("server", "machine", "pool") if name in panels}
+    whole = {name: panels.pop(name) for name in ("server", "machine", "pool", "growth") if name in panels}
     rows = {
         name: value if isinstance(value, Panel) else Panel(tuple(value)) for name, value in panels.items()
     }

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules.thresholds import LIMITS, TABLE, limit
-from paiid_perf.database.types import CheckpointFact, Health, Panel, PreparedFact, ReplicaFact, SlotFact
+from paiid_perf.database.types import (
+    CheckpointFact,
+    Growth,
+    Health,
+    KeyFact,
+    Panel,
+    PreparedFact,
+    ReplicaFact,
+    SlotFact,
+)
 from tests.unit.database import build
 from tests.unit.database.build import MB, NOW
 
@@ -77,6 +86,33 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("sequence", {"sequences": [build.sequence(int(2**31 * 0.75))]}, ["public.orders.id"]),
     ("sequence", {"sequences": [build.sequence(int(2**31 * 0.65))]}, []),
     ("sequence", {"sequences": [build.sequence(2**31 - 2, cycles=True)]}, []),
+    (
+        "integer_key",
+        {"keys": [KeyFact("public", "line", "order_id", "integer", 1_600_000_000, 2**31 - 1)]},
+        ["public.line.order_id"],
+    ),
+    ("integer_key", {"keys": [KeyFact("public", "line", "order_id", "integer", 1_000_000, 2**31 - 1)]}, []),
+    ("growth", {"growth": Growth(40 * 1024 * MB, 60 * 1024 * MB, 5, None)}, ["shop"]),
+    ("growth", {"growth": Growth(400 * 1024 * MB, 405 * 1024 * MB, 5, 20 * 1024 * MB)}, ["shop"]),
+    ("growth", {"growth": Growth(400 * 1024 * MB, 405 * 1024 * MB, 5, 200 * 1024 * MB)}, []),
+    ("growth", {"growth": Growth(40 * 1024 * MB, 60 * 1024 * MB, 1, None)}, []),
+    ("growth", {"growth": Growth(60 * 1024 * MB, 40 * 1024 * MB, 5, 1)}, []),
+    (
+        "autovacuum_danger",
+        {
+            "tables": [build.table(xid_age=190_000_000)],
+            "settings": [build.setting("autovacuum_freeze_max_age", "200000000")],
+        },
+        ["public.orders"],
+    ),
+    (
+        "autovacuum_danger",
+        {
+            "tables": [build.table(xid_age=170_000_000)],
+            "settings": [build.setting("autovacuum_freeze_max_age", "200000000")],
+        },
+        [],
+    ),
     ("replication_lag", {"replicas": [ReplicaFact("r1", "10.0.0.2", "streaming", 6, 0)]}, ["r1 10.0.0.2"]),
     ("replication_lag", {"replicas": [ReplicaFact("r1", "10.0.0.2", "streaming", None, None)]}, []),
     ("inactive_slot", {"slots": [SlotFact("old", "physical", False, 5, "reserved")]}, ["old"]),
@@ -275,3 +311,39 @@ def test_hit_ratio_is_a_ratio_or_not_said(hit: int, read: int) -> None:
 
     assert (value is None) == (hit + read < limit("hit_ratio_blocks"))
     assert value is None or 0 <= value <= 1
+
+
+def test_the_blocking_tree_has_its_holders_at_the_top() -> None:
+    sessions = [
+        build.session(pid=1, query="holds"),
+        build.session(pid=2, query="waits", blocked_by=(1,)),
+        build.session(pid=3, query="waits too", blocked_by=(2,)),
+        build.session(pid=4, query="waits for nobody seen", blocked_by=(0,)),
+        build.session(pid=5, query="has nothing to do with it"),
+    ]
+
+    lines = [" ".join(line.split("gunicorn local: ")) for line in rules.blocking_tree(sessions)]
+
+    assert [line[: len(line) - len(line.lstrip())] + line.split()[0] for line in lines] == [
+        "0",
+        "  4",
+        "1",
+        "  2",
+        "    3",
+    ]
+
+
+def test_a_ring_of_waiting_ends() -> None:
+    ring = [build.session(pid=1, blocked_by=(2,)), build.session(pid=2, blocked_by=(1,))]
+
+    assert rules.blocking_tree(ring) == []
+
+
+def test_what_was_measured_stands_in_place_of_the_estimate() -> None:
+    health = build.health(tables=[build.table(pages=20_000, heap_bytes=160 * MB)])
+    (found,) = rules.bloat(health, NOW)
+
+    measured = rules.measured_bloat(found, 120 * MB)
+    assert measured is not None
+    assert measured.numbers["wasted_bytes"] == 120 * MB
+    assert rules.measured_bloat(found, 10 * MB) is None
