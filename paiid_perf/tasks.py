@@ -32,6 +32,7 @@ SCHEDULE: tuple[tuple[str, Any, int], ...] = (
     ("settle", timedelta(minutes=5), 240),
     ("warm", timedelta(minutes=1), 55),
     ("refresh", timedelta(minutes=1), 55),
+    ("statements", timedelta(minutes=10), 540),
     ("roll_up", timedelta(minutes=10), 540),
     ("prune", crontab(minute="17"), 1800),
     ("run_quick", crontab(minute="7"), 1800),
@@ -124,6 +125,22 @@ def warm() -> None:
     from paiid_perf.optimization import upkeep
 
     upkeep.warm()
+
+
+@shared_task(name="paiid_perf.clear")
+def clear(strategy: str) -> None:
+    """Forget the values of one cache strategy, at a person's word."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.clear(strategy)
+
+
+@shared_task(name="paiid_perf.statements")
+def statements() -> None:
+    """Note what the busiest statements took since the last look."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.statements()
 
 
 @shared_task(name="paiid_perf.refresh")

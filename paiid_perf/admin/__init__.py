@@ -1,5 +1,5 @@
 """The console, inside the Django admin."""
 
-from paiid_perf.admin import models
+from paiid_perf.admin import models, pages
 
-__all__ = ["models"]
+__all__ = ["models", "pages"]

@@ -232,14 +232,14 @@ def charts_of(traffic: Traffic, start: datetime, end: datetime) -> list[Chart]:
     def chart(
         title: str, lines: Sequence[Line], unit: str, top: float | None = None, empty: str = ""
     ) -> Chart:
-        return Chart(title, lines, start, end, unit, top, resolution, marks, empty or no_traffic)
+        return Chart(title, lines, start, end, unit, top, resolution, made, empty or no_traffic)
 
-    marks = _marks(start, end)
+    made = marks(start, end)
     count = sum(point.count for point in requests)
     rates = [(point.at, point.count / resolution) for point in requests]
     errors = [(sample.at, sample.value) for sample in traffic.errors]
     return [
-        chart(_("Response time"), _latencies(requests), "ms"),
+        chart(_("Response time"), latencies(requests), "ms"),
         chart(_("Throughput"), [Line(_("requests"), rates, count / seconds)], "/s"),
         chart(
             _("Error rate"),
@@ -249,7 +249,7 @@ def charts_of(traffic: Traffic, start: datetime, end: datetime) -> list[Chart]:
         ),
         chart(
             _("Cache hit ratio"),
-            [_hits(start, end)],
+            [hits(start, end)],
             "ratio",
             top=1.0,
             empty=_(
@@ -270,7 +270,7 @@ def charts_of(traffic: Traffic, start: datetime, end: datetime) -> list[Chart]:
     ]
 
 
-def _latencies(requests: Sequence[Point]) -> list[Line]:
+def latencies(requests: Sequence[Point]) -> list[Line]:
     everything = merge(point.buckets for point in requests)
     return [
         Line(
@@ -282,7 +282,7 @@ def _latencies(requests: Sequence[Point]) -> list[Line]:
     ]
 
 
-def _hits(start: datetime, end: datetime) -> Line:
+def hits(start: datetime, end: datetime) -> Line:
     found: dict[datetime, list[int]] = {}
     for place, name in enumerate(("cache.hits", "cache.misses")):
         for point in queries.sums(name, start, end):
@@ -294,20 +294,20 @@ def _hits(start: datetime, end: datetime) -> Line:
 
 
 def _database_time(start: datetime, end: datetime) -> Line:
-    return _means(_("database"), queries.sums("api.db_ms", start, end))
+    return means(_("database"), queries.sums("api.db_ms", start, end))
 
 
 def _gauge(label: str, name: str, start: datetime, end: datetime) -> Line:
-    return _means(label, queries.sums(name, start, end))
+    return means(label, queries.sums(name, start, end))
 
 
-def _means(label: str, points: Sequence[Point]) -> Line:
+def means(label: str, points: Sequence[Point]) -> Line:
     count = sum(point.count for point in points)
     whole = sum(point.total for point in points) / count if count else None
     return Line(label, [(point.at, point.mean) for point in points if point.mean is not None], whole)
 
 
-def _marks(start: datetime, end: datetime) -> list[Mark]:
+def marks(start: datetime, end: datetime) -> list[Mark]:
     """When changes were made, for every chart."""
     rows = Recommendation.objects.filter(applied_at__gte=start, applied_at__lt=end).order_by("-applied_at")
     found = rows.values_list("applied_at", "title", "state")[:MARKS]

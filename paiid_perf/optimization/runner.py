@@ -91,6 +91,16 @@ def enqueue_revert(rec: Recommendation, user: Any) -> bool:
     return _send("paiid_perf.revert", rec.pk, None if user is None else user.pk)
 
 
+def enqueue_warm() -> bool:
+    """Let a worker warm what is due; False where no broker takes it."""
+    return _send("paiid_perf.warm")
+
+
+def enqueue_clear(strategy: str) -> bool:
+    """Let a worker clear the values of one cache strategy; False where no broker takes it."""
+    return _send("paiid_perf.clear", strategy)
+
+
 def _send(task: str, *args: Any) -> bool:
     from celery import current_app
     from kombu.exceptions import OperationalError as BrokerError

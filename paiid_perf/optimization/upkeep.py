@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from django.utils import timezone
 
-from paiid_perf.cache import warming
+from paiid_perf.cache import clearing, warming
 from paiid_perf.conf import get_settings
+from paiid_perf.database import statements as database_statements
 from paiid_perf.database import views
 from paiid_perf.monitoring import actions as monitoring
 from paiid_perf.security import actions as security
@@ -37,6 +38,17 @@ def warm() -> None:
     settings = get_settings()
     if settings.ENABLED and settings.VALUE_CACHE:
         warming.warm_due(settings.CACHE_WARM_BUDGET)
+
+
+def clear(strategy: str) -> int:
+    """Forget every value of one cache strategy; returns how many there were."""
+    return clearing.clear(strategy)
+
+
+def statements() -> int:
+    """Add what the busiest statements took since the last look to their history; returns how many those were."""
+    settings = get_settings()
+    return database_statements.observe(settings, timezone.now()) if settings.ENABLED else 0
 
 
 def refresh() -> None:

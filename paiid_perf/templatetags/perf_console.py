@@ -25,13 +25,19 @@ register = template.Library()
 STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "console.css"
 #: what comes after ``admin:`` in the address's name → the tab's label
 TABS: dict[str, str | Promise] = {
+    "paiid_perf_endpoints": gettext_lazy("Endpoints"),
+    "paiid_perf_queries": gettext_lazy("Queries"),
     "paiid_perf_recommendation_changelist": gettext_lazy("Recommendations"),
     "paiid_perf_optimizationrun_changelist": gettext_lazy("Runs"),
+    "paiid_perf_cache": gettext_lazy("Cache"),
+    "paiid_perf_database": gettext_lazy("Database"),
+    "paiid_perf_system": gettext_lazy("System"),
     "paiid_perf_alert_changelist": gettext_lazy("Alerts"),
     "paiid_perf_alertrule_changelist": gettext_lazy("Alert rules"),
     "paiid_perf_securityevent_changelist": gettext_lazy("Security events"),
     "paiid_perf_blockedaddress_changelist": gettext_lazy("Blocked addresses"),
     "paiid_perf_score_changelist": gettext_lazy("Scores"),
+    "paiid_perf_settings": gettext_lazy("Settings"),
 }
 
 
@@ -128,6 +134,12 @@ def perf_ms(value: float | None) -> str:
 def perf_count(value: float | None) -> str:
     """A count with its thousands apart."""
     return figures.number(value)
+
+
+@register.filter
+def perf_bytes(value: float | None) -> str:
+    """A size in the unit that fits it."""
+    return figures.number(value, "bytes")
 
 
 @register.filter

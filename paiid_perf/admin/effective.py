@@ -1,0 +1,80 @@
+"""Every effective setting: its value (secrets masked), where it comes from, and what it means."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from dataclasses import dataclass, fields
+from datetime import timedelta
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+from django.conf import settings as django_settings
+
+from paiid_perf import conf
+
+#: Words in a setting's name whose value is never shown.
+SECRET = ("SECRET", "TOKEN", "PASSWORD", "WEBHOOK_URL")
+MASK = "••••••"
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """One setting."""
+
+    name: str
+    value: str
+    default: str
+    is_set: bool
+    """Whether ``settings.PAIID_PERF`` says so; otherwise it is the default."""
+    meaning: str
+
+
+def effective() -> list[Effective]:
+    """All settings, in the order of conf.py.
+
+    Raises:
+        ConfigurationError: ``settings.PAIID_PERF`` cannot be read; the message names the fix.
+    """
+    now, told = conf.get_settings(), getattr(django_settings, conf.SETTING, {})
+    defaults, words = conf.Settings(), meanings()
+    return [
+        Effective(
+            name=field.name,
+            value=shown(field.name, getattr(now, field.name)),
+            default=shown(field.name, getattr(defaults, field.name)),
+            is_set=field.name in told,
+            meaning=words.get(field.name, ""),
+        )
+        for field in fields(conf.Settings)
+    ]
+
+
+def shown(name: str, value: Any) -> str:
+    """A value as text; what is secret is masked, and what is empty says so."""
+    if any(word in name for word in SECRET):
+        return MASK if value else "–"
+    if isinstance(value, timedelta):
+        return str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown('', item)}" for key, item in value.items()) or "–"
+    if isinstance(value, tuple | list):
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value in (None, "") else str(value)
+
+
+@lru_cache(maxsize=1)
+def meanings() -> dict[str, str]:
+    """The line under each setting in conf.py; none where the source is not to be had."""
+    try:
+        tree = ast.parse(inspect.getsource(conf.Settings).strip())
+    except (OSError, TypeError, SyntaxError):
+        return {}
+    body = tree.body[0].body  # type: ignore[attr-defined]
+    found = {}
+    for statement, after in pairwise(body):
+        if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
+            text = ast.literal_eval(after.value)
+            found[statement.target.id] = " ".join(str(text).replace("`", "").split())  # type: ignore[union-attr]
+    return found

@@ -1,0 +1,267 @@
+"""Normalised statements for people: what each took, its plan, and a history that needs no reset of the counters."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from django.core.cache import caches
+
+from paiid_perf.conf import Settings
+from paiid_perf.database.facts import workload
+from paiid_perf.database.rules.indexes.texts import shape
+from paiid_perf.database.session import Session, connect, is_postgresql, trusted
+from paiid_perf.models import Metric
+
+#: The series of a statement's time: count is calls, total milliseconds, subject the query id.
+SERIES = "db.statement_ms"
+#: Statements whose history is kept at each look: those that took most time since the one before.
+KEPT = 100
+#: How long the counters of the last look are remembered.
+REMEMBERED = timedelta(hours=2)
+#: What measuring a plan may take.
+MEASURE_TIMEOUT = timedelta(seconds=3)
+
+_SCHEMA = """
+SELECT quote_ident(n.nspname) AS name FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+ WHERE e.extname = 'pg_stat_statements'
+"""
+#: Without the texts, which live in a file of their own: thousands of statements take milliseconds.
+_NUMBERS = """
+SELECT s.queryid::text AS queryid, sum(s.calls)::float AS calls, sum(s.total_exec_time)::float AS total_ms,
+       sum(s.rows)::float AS rows, sum(s.shared_blks_hit)::float AS hit, sum(s.shared_blks_read)::float AS read
+  FROM {schema}.pg_stat_statements(false) s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
+ WHERE s.queryid IS NOT NULL
+ GROUP BY s.queryid
+"""
+_TEXTS = """
+SELECT s.queryid::text AS queryid, min(s.query) AS text
+  FROM {schema}.pg_stat_statements(true) s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
+ WHERE s.queryid = ANY(%s::bigint[])
+ GROUP BY s.queryid
+"""
+_SINCE = "SELECT stats_reset FROM {schema}.pg_stat_statements_info"
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """One normalised statement since the counters began. Times in ms, ``hit`` and ``read`` in shared blocks."""
+
+    queryid: str
+    calls: float
+    total_ms: float
+    rows: float
+    hit: float
+    read: float
+
+    @property
+    def hit_ratio(self) -> float | None:
+        """Blocks found in shared buffers ÷ blocks asked for; None where none was."""
+        return self.hit / (self.hit + self.read) if self.hit + self.read else None
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """Every statement that the server counted; ``because`` says why there is none and what to do about it."""
+
+    rows: Sequence[Counted] = ()
+    since: datetime | None = None
+    because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step of a plan, with those below it. Times in ms; None where the plan was not run."""
+
+    title: str
+    condition: str
+    cost: float
+    rows: float
+    actual_rows: float | None
+    ms: float | None
+    blocks: float | None
+    children: Sequence[Node]
+
+    @property
+    def off_by(self) -> float | None:
+        """How many times the estimate of rows was wrong, at least 1; None where the plan was not run."""
+        if self.actual_rows is None:
+            return None
+        low, high = sorted((max(self.rows, 1.0), max(self.actual_rows, 1.0)))
+        return high / low
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A statement's plan, or why there is none."""
+
+    root: Node | None = None
+    indexes: Sequence[str] = ()
+    because: str = ""
+
+
+def counted(settings: Settings) -> Statements:
+    """The statements with their counters, without their texts. Never raises for what the server refuses."""
+    if not is_postgresql(settings.DATABASE):
+        return Statements(because=NOT_POSTGRESQL)
+    try:
+        with _session(settings) as session:
+            schema = _schema(session)
+            if schema is None:
+                return Statements(because=workload.NO_STATISTICS)
+            rows = session.rows_of(Counted, trusted(_NUMBERS.format(schema=schema)))
+            return Statements(rows, _since(session, schema))
+    except psycopg.Error as error:
+        return Statements(because=str(error).splitlines()[0])
+
+
+NOT_POSTGRESQL = "The database is not PostgreSQL: it counts no normalised statements."
+
+
+def texts(settings: Settings, queryids: Sequence[str]) -> dict[str, str]:
+    """The normalised texts of some statements."""
+    if not queryids or not is_postgresql(settings.DATABASE):
+        return {}
+    try:
+        with _session(settings) as session:
+            schema = _schema(session)
+            if schema is None:
+                return {}
+            found = session.rows(trusted(_TEXTS.format(schema=schema)), [list(map(int, queryids))])
+            return {row["queryid"]: row["text"] for row in found}
+    except psycopg.Error:
+        return {}
+
+
+def plan(settings: Settings, text: str, *, measure: bool = False) -> Plan:
+    """The plan of a normalised SELECT: the generic one, or (``measure``) that of a sampled run, read-only and
+    rolled back, within MEASURE_TIMEOUT. Constants are masked."""
+    if not text.lstrip("( \n").upper().startswith(("SELECT", "WITH")):
+        return Plan(because="Only statements that read are explained here.")
+    options, sql = "GENERIC_PLAN", text
+    if measure:
+        options, sql = "ANALYZE, BUFFERS", _sampled(text)
+        if not sql:
+            return Plan(because=NO_SAMPLE)
+    try:
+        with _session(settings) as session:
+            statement = trusted(f"EXPLAIN ({options}, FORMAT JSON) {sql}")
+            rows = session.rows(statement, timeout=MEASURE_TIMEOUT)
+    except psycopg.errors.QueryCanceled:
+        return Plan(because=f"It took longer than {MEASURE_TIMEOUT.total_seconds():g} s and was ended.")
+    except psycopg.errors.SyntaxError as error:
+        return Plan(because=f"The server cannot plan the normalised text ({error.diag.message_primary}).")
+    except psycopg.Error as error:
+        return Plan(because=str(error).splitlines()[0])
+    top = next(iter(rows[0].values()))[0]["Plan"]
+    return Plan(node_of(top), sorted(_indexes(top)))
+
+
+NO_SAMPLE = (
+    "No run of it was sampled lately: raise QUERY_SAMPLE_RATE, or wait until it runs again. Only SELECTs of requests "
+    "are sampled."
+)
+
+
+def observe(settings: Settings, now: datetime) -> int:
+    """Add what ran since the last look to the history; returns how many statements that were.
+
+    The first look, and one after the counters were reset or our memory of them was lost, only remembers.
+    """
+    found = counted(settings)
+    if found.because:
+        return 0
+    cache, key = caches[settings.CACHE], f"{settings.KEY_PREFIX}:statements"
+    before: Mapping[str, tuple[float, float]] | None = cache.get(key)
+    cache.set(key, {row.queryid: (row.calls, row.total_ms) for row in found.rows}, REMEMBERED.total_seconds())
+    spent = [] if before is None else _since_then(found.rows, before)
+    Metric.objects.bulk_create([_metric(now, *one) for one in spent], ignore_conflicts=True)
+    return len(spent)
+
+
+def _since_then(
+    rows: Sequence[Counted], before: Mapping[str, tuple[float, float]]
+) -> list[tuple[str, float, float]]:
+    spent = []
+    for row in rows:
+        calls, total = before.get(row.queryid, (0.0, 0.0))
+        if row.calls < calls:  # reset, or evicted and back
+            calls, total = 0.0, 0.0
+        if row.calls > calls:
+            spent.append((row.queryid, row.calls - calls, row.total_ms - total))
+    return sorted(spent, key=lambda one: -one[2])[:KEPT]
+
+
+def _metric(now: datetime, queryid: str, calls: float, total: float) -> Metric:
+    at = now.replace(second=0, microsecond=0)
+    resolution = Metric.Resolution.MINUTE
+    return Metric(name=SERIES, subject=queryid, resolution=resolution, at=at, count=int(calls), total=total)
+
+
+def _session(settings: Settings) -> Any:
+    return connect(settings.DATABASE, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT)
+
+
+def _schema(session: Session) -> str | None:
+    found = session.rows(_SCHEMA)
+    return str(found[0]["name"]) if found else None
+
+
+def _since(session: Session, schema: str) -> datetime | None:
+    try:
+        rows = session.rows(trusted(_SINCE.format(schema=schema)))
+    except psycopg.Error:
+        return None
+    return rows[0]["stats_reset"] if rows else None
+
+
+def _sampled(text: str) -> str:
+    """A sampled run of the statement, with its constants; empty where there is none."""
+    wanted = shape(text)[0]
+    return next((run.text for run in workload.recorded() if shape(run.text)[0] == wanted), "")
+
+
+# --- a plan as a tree ------------------------------------------------------------------------------------
+
+_CONDITIONS = ("Index Cond", "Recheck Cond", "Hash Cond", "Merge Cond", "Join Filter", "Filter", "Sort Key")
+_LITERAL = re.compile(r"'(?:[^']|'')*'|(?<![\w$.\"])\d+(?:\.\d+)?\b")
+
+
+def node_of(found: Mapping[str, Any]) -> Node:
+    """A node of EXPLAIN's JSON; constants in its conditions are masked."""
+    loops = found.get("Actual Loops", 1)
+    blocks = found.get("Shared Hit Blocks"), found.get("Shared Read Blocks")
+    return Node(
+        title=_title(found),
+        condition="; ".join(f"{name}: {masked(found[name])}" for name in _CONDITIONS if name in found),
+        cost=found["Total Cost"],
+        rows=found["Plan Rows"],
+        actual_rows=found.get("Actual Rows"),
+        ms=found["Actual Total Time"] * loops if "Actual Total Time" in found else None,
+        blocks=None if blocks[0] is None else float(blocks[0] + (blocks[1] or 0)),
+        children=[node_of(child) for child in found.get("Plans", ())],
+    )
+
+
+def masked(condition: str | Sequence[str]) -> str:
+    """A condition without its constants."""
+    text = condition if isinstance(condition, str) else ", ".join(condition)
+    return _LITERAL.sub("?", text)
+
+
+def _title(found: Mapping[str, Any]) -> str:
+    parts = [found["Node Type"]]
+    if "Index Name" in found:
+        parts.append(f"using {found['Index Name']}")
+    if "Relation Name" in found:
+        parts.append(f"on {found['Relation Name']}")
+    return " ".join(parts)
+
+
+def _indexes(found: Mapping[str, Any]) -> set[str]:
+    own = {found["Index Name"]} if "Index Name" in found else set()
+    return own.union(*(_indexes(child) for child in found.get("Plans", ())))

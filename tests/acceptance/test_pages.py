@@ -1,0 +1,250 @@
+"""The console's own pages: what they show, who may see and do what, and that rows cost no queries."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from urllib.parse import quote
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.db import connection
+from django.utils import timezone
+
+from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.conf import get_settings
+from paiid_perf.database import statements
+from paiid_perf.models import Metric, PhaseRun
+from paiid_perf.registry import registry
+from paiid_perf.telemetry.histogram import bucket_of
+
+pytestmark = pytest.mark.django_db
+HOME = "/admin/paiid_perf/metric/"
+QUERIES = "/admin/paiid_perf/statementsnapshot/queries/"
+QUERY = "/admin/paiid_perf/statementsnapshot/query/{}/"
+ORDERS = "GET api/orders/"
+
+
+def page(client, path, status=200):
+    response = client.get(path)
+    assert response.status_code == status, path
+    return response.content.decode()
+
+
+def row(name, subject, count, total, minute=1, **more):
+    at = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minute)
+    return Metric(name=name, subject=subject, resolution=60, at=at, count=count, total=total, **more)
+
+
+@pytest.fixture
+def traffic(db):
+    fast, slow = ({"buckets": {str(bucket_of(ms)): 30}} for ms in (20, 900))
+    Metric.objects.bulk_create(
+        [
+            row("api.latency_ms", f"{ORDERS} 2xx", 30, 600, **fast),
+            row("api.latency_ms", f"{ORDERS} 5xx", 10, 100),
+            row("api.latency_ms", "GET api/reports/ 2xx", 30, 27_000, **slow),
+            row("api.queries", ORDERS, 30, 360),
+            row("api.db_ms", ORDERS, 30, 300),
+            row("api.hit_ms", ORDERS, 30, 30),
+            row("api.view_ms", ORDERS, 10, 400),
+            row("api.repeats", f"{ORDERS}|shop/views.py:12 in listing|shop_asset.id", 4, 80),
+            row("cache.hits", "standard", 8, 8),
+            row("cache.misses", "standard", 2, 2),
+            row("system.cpu_percent", "web-1", 1, 40),
+        ]
+    )
+
+
+# --- who may see what -----------------------------------------------------------------------------------------
+
+SEEN = ("endpoints/", f"endpoint/?name={quote(ORDERS)}", "cache/", "system/", "database/", "settings/")
+WHO = (("anonymous", 302), ("customer", 302), ("staff", 403), ("viewer", 200), ("superuser", 200))
+
+
+@pytest.mark.parametrize(("role", "status"), WHO)
+def test_a_page_opens_by_permission_alone(role, status, client_of, traffic):
+    client = client_of(role)
+
+    assert {client.get(HOME + path).status_code for path in SEEN} == {status}
+    assert client.get(QUERIES).status_code == status
+
+
+#: path → role → status of a POST
+ACTS = {
+    "cache/warm/": {"staff": 403, "viewer": 403, "approver": 403, "operator": 302, "superuser": 302},
+    "cache/clear/standard/": {"staff": 403, "viewer": 403, "operator": 403, "applier": 302},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "role", "status"),
+    [(p, role, status) for p, table in ACTS.items() for role, status in table.items()],
+)
+def test_acting_needs_its_own_permission(path, role, status, client_of, post, broker, strategy):
+    response = post(client_of(role), HOME + path)
+
+    assert response.status_code == status
+    assert len(broker) == (status == 302)
+    assert LogEntry.objects.count() == len(broker)
+
+
+def test_nothing_is_cleared_by_looking(client_of, broker, strategy):
+    client = client_of("applier")
+
+    assert (
+        client.get(HOME + "cache/warm/").status_code == 405
+        or client.get(HOME + "cache/warm/").status_code == 403
+    )
+    assert "forgets every value" in page(client, HOME + "cache/clear/standard/")
+    page(client, HOME + "cache/clear/nothing/", 404)
+    assert broker == []
+
+
+def test_without_a_broker_it_says_what_to_start(client_of, post, no_broker, strategy):
+    response = post(client_of("superuser"), HOME + "cache/clear/standard/", follow=True)
+
+    assert "Start a worker" in response.content.decode()
+    assert not LogEntry.objects.exists()
+
+
+@pytest.fixture
+def strategy():
+    return next(s for s in registry.all(CacheStrategy) if s.name == "standard")
+
+
+# --- what they show -----------------------------------------------------------------------------------------------
+
+
+def test_endpoints_are_sorted_by_what_the_address_says(client_of, traffic):
+    client = client_of("viewer")
+
+    def order(query):
+        html = page(client, f"{HOME}endpoints/?{query}")
+        return html.index("api/orders/") < html.index("api/reports/")
+
+    assert [order("o=time"), order("o=p95"), order("o=errors"), order("o=queries"), order("o=nonsense")] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+    html = page(client, f"{HOME}endpoints/")
+    assert "10 (25 %)" in html  # errors
+    assert "12" in html  # statements a request
+    assert "75 %" in html  # hit ratio
+    assert 'aria-sort="descending"' in html
+
+
+def test_an_endpoint_names_the_line_that_repeats(client_of, traffic):
+    html = page(client_of("viewer"), f"{HOME}endpoint/?name={quote(ORDERS)}")
+
+    assert "shop/views.py:12 in listing" in html
+    assert "shop_asset.id" in html
+    page(client_of("superuser"), f"{HOME}endpoint/?name=nonsense", 404)
+
+
+def test_more_endpoints_cost_no_more_queries(client_of, traffic, django_assert_num_queries):
+    client = client_of("superuser")
+    client.get(f"{HOME}endpoints/")
+    with django_assert_num_queries(8):
+        client.get(f"{HOME}endpoints/")
+    Metric.objects.bulk_create(row("api.latency_ms", f"GET api/{n}/ 2xx", 1, 5) for n in range(120))
+    with django_assert_num_queries(8):
+        html = page(client, f"{HOME}endpoints/?p=2")
+    assert "Page 2 of 3" in html
+
+
+def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, strategy):
+    memory = {"groups": [{"group": "standard", "bytes": 2048}]}
+    PhaseRun.objects.create(
+        run=a_run,
+        name="cache",
+        position=2,
+        status="succeeded",
+        finished_at=timezone.now(),
+        details={"memory": memory, "server": {"version": "8.0"}},
+    )
+
+    html = page(client_of("viewer"), f"{HOME}cache/")
+
+    assert "80 %" in html
+    assert "2 kB" in html
+    assert "8.0" in html
+    assert "Clear" not in html  # a viewer clears nothing
+
+
+def test_settings_tell_their_source_and_keep_their_secrets(client_of, settings):
+    settings.PAIID_PERF = {
+        "WEBHOOK_SECRET": "hunter2",
+        "API_TOKENS": {"ab12": ("view",)},
+        "LOGIN_LIMIT": "9/5m",
+    }
+
+    html = page(client_of("viewer"), f"{HOME}settings/")
+
+    assert "hunter2" not in html
+    assert "ab12" not in html
+    assert "9/5m" in html
+    assert "settings.PAIID_PERF" in html
+    assert "Failed logins per client address" in html
+
+
+def test_empty_pages_say_what_to_do(client_of):
+    client = client_of("viewer")
+
+    assert "PerfMiddleware" in page(client, f"{HOME}endpoints/")
+    assert "perf run" in page(client, f"{HOME}database/")
+    assert "Start Celery beat" in page(client, f"{HOME}system/")
+
+
+# --- queries --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(db):
+    """A statement that the server counted; its id."""
+    with connection.cursor() as cursor:
+        for _n in range(3):
+            cursor.execute(
+                "SELECT count(*) AS seen_by_the_console FROM auth_user WHERE username = 'x-secret'"
+            )
+    found = statements.counted(get_settings())
+    assert not found.because
+    texts = statements.texts(get_settings(), [one.queryid for one in found.rows])
+    return next(queryid for queryid, text in texts.items() if "seen_by_the_console" in text)
+
+
+def test_a_query_has_its_text_its_figures_and_its_plan(client_of, counted):
+    client = client_of("viewer")
+
+    html = page(client, QUERY.format(counted))
+
+    assert "seen_by_the_console" in html
+    assert "x-secret" not in html
+    assert "Aggregate" in html
+    page(client, QUERY.format("1"), 404)
+    page(client, QUERY.format("x;--"), 404)
+
+
+def test_a_plan_is_measured_only_by_who_may_apply(client_of, post, counted):
+    assert post(client_of("viewer"), QUERY.format(counted)).status_code == 403
+
+    html = post(client_of("applier"), QUERY.format(counted)).content.decode()
+
+    assert "QUERY_SAMPLE_RATE" in html  # nothing sampled it: that is what would help
+
+
+def test_queries_are_listed_and_have_a_history(client_of, counted, settings):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    now = timezone.now()
+    assert statements.observe(get_settings(), now - timedelta(minutes=10)) == 0  # the first look remembers
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) AS seen_by_the_console FROM auth_user WHERE username = 'x-secret'")
+
+    assert statements.observe(get_settings(), now) > 0
+
+    assert Metric.objects.get(name=statements.SERIES, subject=counted).count == 1
+    html = page(client_of("viewer"), QUERIES + "?window=1h&o=calls")
+    assert "Show everything since" in html
+    assert "Since the counters began" in page(client_of("superuser"), QUERIES + "?window=all")
