@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from paiid_perf.conf import Settings
@@ -46,8 +47,8 @@ from paiid_perf.database.types import IndexCandidate
 from paiid_perf.registry import registry
 
 AREA = "database"
-#: Candidates of one statement that go into the selection, cheapest plans first.
-PER_STATEMENT = 8
+#: Candidates of one statement that go into the selection, cheapest plans first: so many plain, so many covering.
+PER_STATEMENT = 5
 #: Candidates of one statement that are tried all at once.
 MOST_TOGETHER = 40
 #: Milliseconds a call from which an existing index is worth a copy that covers the statement.
@@ -58,10 +59,11 @@ PARSED, POOLED = 0.25, 0.5
 AFFECTED = 8
 WATCHED = 4
 #: The storage budget where none is set.
-BUDGET_SHARE, BUDGET_MB = 0.45, 64
+BUDGET_SHARE, BUDGET_MB = 0.40, 64
+#: Milliseconds that a statement is taken to need which was never seen to finish.
+UNFINISHED_MS = 10_000.0
 #: Refusals that are told; the rest repeat them.
 REFUSALS = 100
-
 Pair = tuple[Statement, Query]
 Source = EstimatedCosts | HypotheticalCosts
 
@@ -78,7 +80,7 @@ class _Terms:
     late: Callable[[float], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Look:
     """What one look at the database found."""
 
@@ -88,6 +90,20 @@ class _Look:
     unread: int
     declared: Mapping[IndexCandidate, IndexSpec | str]
     models: Mapping[TableKey, ModelFact]
+
+    @cached_property
+    def by_table(self) -> Mapping[TableKey, Sequence[Pair]]:
+        """The statements that read a table, the heaviest first."""
+        found: dict[TableKey, list[Pair]] = {}
+        for pair in self.pairs:
+            for table in pair[1].tables:
+                found.setdefault(table, []).append(pair)
+        return found
+
+    @cached_property
+    def rows(self) -> Mapping[str, float]:
+        """Rows that each statement returned in the window."""
+        return {s.queryid: s.rows_per_call * s.calls for s, _ in self.pairs}
 
 
 def advise(
@@ -155,11 +171,23 @@ def _look(
         return None
     texts = [s.text for s in workload.statements]
     catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
-    workload = workload_facts.timed(session, workload, catalog)
+    workload = with_unfinished(workload_facts.timed(session, workload, catalog))
     pairs, unread = _parsed(workload, catalog, late)
     return _Look(
         catalog, workload, pairs, unread, model_facts.declared(declared, catalog), model_facts.owners(catalog)
     )
+
+
+def with_unfinished(workload: Workload) -> Workload:
+    """The workload with a time for statements that were planned and never finished (``track_planning`` counts those
+    that a time-out cancelled): as slow as the slowest that did, and at least UNFINISHED_MS."""
+    slowest = max((s.mean_ms for s in workload.statements), default=0.0)
+    assumed = max(slowest, UNFINISHED_MS)
+    statements = tuple(
+        s if s.calls else replace(s, calls=1.0, total_ms=assumed, rows=1.0) for s in workload.statements
+    )
+    ordered = tuple(sorted(statements, key=lambda s: (-s.total_ms, s.queryid)))
+    return replace(workload, statements=ordered)
 
 
 def _parsed(workload: Workload, catalog: Catalog, late: Callable[[float], bool]) -> tuple[list[Pair], int]:
@@ -271,7 +299,7 @@ def _pool(look: _Look, source: Source, width: int, late: Callable[[float], bool]
     _add_declared(pool, look, width)
     for table in look.catalog.tables.values():
         why = candidate_rules.why_not_table(table)
-        if why and any(table.key in q.tables for _, q in look.pairs):
+        if why and table.key in look.by_table:
             pool.refuse(table.key, why)
     for statement, query in look.pairs:
         if late(POOLED):
@@ -320,7 +348,10 @@ def _add_best(
     together = _together(statement, costs, source)
     if together:
         pool.groups.append(frozenset(together))
-    for spec in (*useful[:PER_STATEMENT], *together):
+    # What covers costs more to keep, and may be refused for it: the plain ones must be there then.
+    plain = [s for s in useful if not s.include][:PER_STATEMENT]
+    covering = [s for s in useful if s.include][:PER_STATEMENT]
+    for spec in (*plain, *covering, *together):
         pool.found.setdefault(spec, Candidate(spec, "workload"))
 
 
@@ -456,6 +487,7 @@ def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
                 for e in pick.effects[:AFFECTED]
             ],
             "watched": _neighbours(look, spec.table, {e.queryid for e in pick.effects}),
+            "writes": _writers(look, spec.table),
         },
     )
 
@@ -505,13 +537,20 @@ def _evidence(
 
 
 def _rows(look: _Look, queryid: str) -> float:
-    return next((s.rows_per_call * s.calls for s, _ in look.pairs if s.queryid == queryid), 0.0)
+    return look.rows.get(queryid, 0.0)
 
 
 def _neighbours(look: _Look, table: TableKey, affected: set[str]) -> list[dict[str, Any]]:
     """The heaviest other statements on the table: what must not get slower."""
-    others = [s for s, q in look.pairs if table in q.tables and s.queryid not in affected and q.write is None]
+    reading = look.by_table.get(table, ())
+    others = [s for s, q in reading if s.queryid not in affected and q.write is None]
     return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:WATCHED]]
+
+
+def _writers(look: _Look, table: TableKey) -> list[dict[str, Any]]:
+    """The statements that write to the table most: each of its indexes makes them dearer."""
+    found = [s for s, q in look.pairs if q.write is not None and q.write.table == table]
+    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in found[:WATCHED]]
 
 
 # --- drops -------------------------------------------------------------------------------------------------
@@ -531,8 +570,8 @@ def _drops(look: _Look, source: Source, chosen: Selection, terms: _Terms) -> lis
 
 def _harmless(drop: drops.Drop, look: _Look, source: Source, added: frozenset[IndexSpec]) -> bool:
     """No statement gets more than a twentieth dearer without it."""
-    for statement, query in look.pairs:
-        if drop.table.key in query.tables and query.blocks:
+    for statement, query in look.by_table.get(drop.table.key, ()):
+        if query.blocks:
             relevant = frozenset(s for s in added if s.table in query.tables)
             having = source.cost(statement.queryid, relevant)
             if source.cost_without(statement.queryid, relevant, drop.index.spec) > 1.05 * having + 1.0:

@@ -112,19 +112,28 @@ class HypotheticalCosts:
         return self.cost(queryid, added) * ratio
 
     def promising(self, queryid: str, offered: Sequence[IndexSpec]) -> Sequence[IndexSpec]:
-        """Those that the planner picks when it has them all; then of the others; and so on for ROUNDS rounds."""
+        """Those that the planner picks when it has them all; then of the others; and so on for ROUNDS rounds.
+
+        What covers is offered apart from what does not: it is always picked first, and may be refused later.
+        """
         if len(offered) <= FEW:
             return offered
-        left = list(offered)
-        found = [s for s in left if not self._imaginable(s)]
+        plain = self._rounds(queryid, [s for s in offered if not s.include])
+        covering = self._rounds(queryid, [s for s in offered if s.include])
+        if plain is None or covering is None:
+            return offered
+        return [s for s in offered if s in plain or s in covering]
+
+    def _rounds(self, queryid: str, offered: Sequence[IndexSpec]) -> set[IndexSpec] | None:
+        found = {s for s in offered if not self._imaginable(s)}
         for _ in range(ROUNDS):
-            used = self.used(queryid, [s for s in left if s not in found])
+            used = self.used(queryid, [s for s in offered if s not in found])
             if used is None:
-                return offered
+                return None
             if not used:
                 break
-            found += sorted(used, key=repr)
-        return [s for s in offered if s in found]
+            found |= used
+        return found
 
     def used(self, queryid: str, offered: Sequence[IndexSpec]) -> frozenset[IndexSpec] | None:
         """Of all those offered at once, the ones that the planner picks; None where it cannot be asked."""

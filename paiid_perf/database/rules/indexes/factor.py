@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from functools import reduce
+from typing import cast
 
 from sqlglot import exp, parse_one
 from sqlglot.errors import SqlglotError
@@ -52,7 +53,7 @@ def _or(a: exp.Expression, b: exp.Expression) -> exp.Expression:
 def _flat(node: exp.Expression, kind: type[exp.Connector]) -> list[exp.Expression]:
     bare = node.unnest()
     if not isinstance(bare, kind):
-        return [bare]
+        return [cast(exp.Expression, bare)]
     return [*_flat(bare.this, kind), *_flat(bare.expression, kind)]
 
 

@@ -31,9 +31,9 @@ MOST_FASTER = 50.0
 #: A statement made slower counts this many times as much as one made faster.
 LOSS = 3.0
 #: See ``Problem.storage``.
-BYTES_PRICE = 0.15
+BYTES_PRICE = 0.2
 #: Shares of the time limit by which each step ends, so that the next has something to work on.
-FIRST_LOOK, GREEDY, IMPROVEMENT, REASONS = 0.65, 0.80, 0.90, 0.95
+FIRST_LOOK, GREEDY, IMPROVEMENT, REASONS = 0.60, 0.72, 0.82, 0.86
 #: What a statement must gain before an index counts as serving it.
 MIN_EFFECT = 0.02
 
@@ -317,10 +317,13 @@ def _confirmed(problem: Problem, search: _Search) -> tuple[Pick, ...]:
     """The picks with their account; those that gain their statements less than ``min_gain`` are dropped."""
     while True:
         picks = [_account(item, problem, frozenset(search.chosen)) for item in search.chosen.values()]
-        weak = [p for p in picks if _relative_gain(p) < problem.min_gain]
+        weak = [p for p in picks if _relative_gain(p) < problem.min_gain or p.saved_ms < p.write_ms]
         if not weak:
             return tuple(sorted(picks, key=lambda p: (-(p.saved_ms - p.write_ms), repr(p.candidate.spec))))
-        del search.chosen[min(weak, key=lambda p: (p.saved_ms, repr(p.candidate.spec))).candidate.spec]
+        weak.sort(key=lambda p: (p.saved_ms, repr(p.candidate.spec)), reverse=True)
+        # One of each table at a time: without it the others may be worth more.
+        for pick in {p.candidate.spec.table: p for p in weak}.values():
+            del search.chosen[pick.candidate.spec]
 
 
 def _relative_gain(pick: Pick) -> float:
