@@ -12,7 +12,8 @@ from paiid_perf.database.actions import indexes as actions
 from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import plans, workload
 from paiid_perf.database.index_types import Statement
-from paiid_perf.database.rules.indexes.judge import WATCHED, judge
+from paiid_perf.database.rules.indexes.judge import TRIAL, WATCHED, WRITES, judge
+from paiid_perf.database.rules.indexes.names import quoted
 from paiid_perf.database.rules.indexes.window import merged
 from paiid_perf.database.session import Session, connect
 from paiid_perf.exceptions import ActionRefused
@@ -130,9 +131,10 @@ def undrop(payload: Json, ctx: ChangeContext) -> None:
 
 
 def measure(payload: Json, ctx: ChangeContext) -> Measurement:
-    """The affected statements (and, under ``watched:`` keys, their neighbours) as they run now.
+    """The affected statements (and, under ``watched:`` keys, their neighbours and the table's writes) as they run now.
 
-    ``replay``: run again, read-only, with sampled or representative constants. ``window``: the running counters.
+    ``replay``: run again with sampled or representative constants, read-only; writes in a transaction that is rolled
+    back, on tables without triggers. ``trial``: the same, and every statement counts. ``window``: the running counters.
     """
     statements = _statements(payload)
     with _session(payload, ctx) as session:
@@ -140,7 +142,8 @@ def measure(payload: Json, ctx: ChangeContext) -> Measurement:
         if not statements:
             return Measurement("none", (), numbers)
         if ctx.settings.VERIFY == "replay":
-            return Measurement("replay", tuple(_replayed(session, statements, payload, ctx)), numbers)
+            method = TRIAL if payload.get("trial") else "replay"
+            return Measurement(method, tuple(_replayed(session, statements, payload, ctx)), numbers)
         return Measurement("window", tuple(_counted(session, statements)), numbers)
 
 
@@ -148,9 +151,10 @@ def _statements(payload: Json) -> dict[str, Statement]:
     """Key → statement; the key of a neighbour says that it is only watched."""
     affected = {q["queryid"]: q for q in payload.get("queries", ())}
     watched = {WATCHED + q["queryid"]: q for q in payload.get("watched", ())}
+    writes = {WRITES + q["queryid"]: q for q in payload.get("writes", ()) if q["queryid"] not in affected}
     return {
         key: Statement(q["queryid"], q["text"], q["calls"], q["calls"] * q["mean_ms"], q.get("rows", 0.0))
-        for key, q in (affected | watched).items()
+        for key, q in (affected | watched | writes).items()
     }
 
 
@@ -161,7 +165,32 @@ def _numbers(session: Session, payload: Json) -> dict[str, float]:
         "FROM pg_stat_user_indexes WHERE schemaname = %s AND indexrelname = %s",
         [payload["schema"], payload["name"]],
     )
+    return dict(rows[0]) | _updates(session, payload)
+
+
+def _updates(session: Session, payload: Json) -> dict[str, float]:
+    """The table's updates and how many of them were HOT, its partitions' with them."""
+    rows = session.rows(
+        "SELECT coalesce(sum(n_tup_upd), 0)::float AS updates, coalesce(sum(n_tup_hot_upd), 0)::float AS hot "
+        "FROM pg_stat_user_tables WHERE relid IN (SELECT relid FROM pg_partition_tree(to_regclass(%s)) "
+        "UNION SELECT to_regclass(%s))",
+        [_regclass(payload)] * 2,
+    )
     return dict(rows[0])
+
+
+def _regclass(payload: Json) -> str:
+    return f"{quoted(payload['schema'])}.{quoted(payload['table'])}"
+
+
+def _may_be_written(session: Session, payload: Json) -> bool:
+    """Whether statements that write may be run again and rolled back: no trigger of the host's own sees them."""
+    found = session.rows(
+        "SELECT EXISTS (SELECT 1 FROM pg_trigger WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal "
+        "AND tgenabled <> 'D') AS fires",
+        [_regclass(payload)],
+    )
+    return not found[0]["fires"]
 
 
 def _counted(session: Session, statements: Mapping[str, Statement]) -> Iterator[QueryMeasure]:
@@ -179,12 +208,21 @@ def _replayed(
 ) -> Iterator[QueryMeasure]:
     catalog = catalog_facts.read(session, [s.text for s in statements.values()])
     samples = workload.sampled()
+    may_write = _may_be_written(session, payload)
+    writers = {q["queryid"] for q in payload.get("writes", ())}
     for number, (key, statement) in enumerate(statements.items()):
         ctx.progress(number / len(statements), f"measuring for {payload['name']}")
         with_samples = merged([statement], samples)[0]
-        variants = list(plans.variants_of(session, with_samples, catalog))
+        writes = may_write and statement.queryid in writers
+        variants = list(plans.variants_of(session, with_samples, catalog, writes=writes))
         found = plans.measure(
-            session, key, statement.text, statement.calls, variants, ctx.settings.STATEMENT_TIMEOUT
+            session,
+            key,
+            statement.text,
+            statement.calls,
+            variants,
+            ctx.settings.STATEMENT_TIMEOUT,
+            writes=writes,
         )
         if found is not None:
             yield found

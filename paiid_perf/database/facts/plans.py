@@ -89,11 +89,16 @@ def _plan(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(found[0])
 
 
-def run_once(session: Session, sql: str, timeout: timedelta) -> Run | None:
-    """Run a SELECT under EXPLAIN (ANALYZE, BUFFERS), read-only and rolled back; None where it fails."""
+def run_once(session: Session, sql: str, timeout: timedelta, *, writes: bool = False) -> Run | None:
+    """Run a statement under EXPLAIN (ANALYZE, BUFFERS); None where it fails.
+
+    Read-only; with ``writes`` in a transaction that may write and is rolled back (sequences go on all the same).
+    """
     statement = trusted(f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {sql}")
     try:
-        found = _plan(session.rows(statement, timeout=timeout))
+        found = _plan(
+            _rolled_back(session, statement, timeout) if writes else session.rows(statement, timeout=timeout)
+        )
     except psycopg.errors.QueryCanceled:
         return Run(timeout.total_seconds() * 1000, 0.0, True)
     except psycopg.Error:
@@ -105,13 +110,25 @@ def run_once(session: Session, sql: str, timeout: timedelta) -> Run | None:
     return Run(found["Execution Time"], float(blocks))
 
 
+def _rolled_back(session: Session, statement: Any, timeout: timedelta) -> list[Any]:
+    with session.writing(timeout) as connection, connection.transaction(force_rollback=True):
+        return session.rows(statement)
+
+
 def measure(
-    session: Session, key: str, text: str, calls: float, variants: Sequence[str], timeout: timedelta
+    session: Session,
+    key: str,
+    text: str,
+    calls: float,
+    variants: Sequence[str],
+    timeout: timedelta,
+    *,
+    writes: bool = False,
 ) -> QueryMeasure | None:
     """What a statement costs now: per variant the fastest of REPETITIONS runs, averaged over the variants."""
     fastest: list[Run] = []
     for sql in variants:
-        runs = [run for _ in range(REPETITIONS) if (run := run_once(session, sql, timeout)) is not None]
+        runs = [run for _ in range(REPETITIONS) if (run := run_once(session, sql, timeout, writes=writes))]
         if runs:
             fastest.append(min(runs, key=lambda r: r.ms))
     if not fastest:

@@ -156,6 +156,73 @@ def _flush_statistics() -> None:
         db.execute("SELECT pg_stat_clear_snapshot()")
 
 
+# --- what it costs the writes ----------------------------------------------------------------------------------
+
+TOUCH = "UPDATE orders SET note = repeat('y', 60) || at WHERE customer_id < 200"
+
+
+def written(**changes: Any) -> dict[str, Any]:
+    """An index on what the updates change, with the statement that changes it."""
+    query = {"queryid": "r", "text": "SELECT id FROM orders WHERE note = $1", "calls": 10, "mean_ms": 5}
+    write = {"queryid": "w", "text": TOUCH, "calls": 1000, "mean_ms": 5}
+    payload = {
+        "alias": "default",
+        "schema": "public",
+        "table": "orders",
+        "name": "pf_note",
+        "queries": [query],
+    }
+    return {**payload, "body": 'USING btree ("note")', "watched": [], "writes": [write], **changes}
+
+
+def test_a_write_is_run_again_and_rolled_back() -> None:
+    with host() as db:
+        before = db.execute("SELECT md5(string_agg(note, ',' ORDER BY id)) FROM orders").fetchone()
+        found = HANDLERS["index_create"].measure(written(), context())
+        assert db.execute("SELECT md5(string_agg(note, ',' ORDER BY id)) FROM orders").fetchone() == before
+    assert {q.key for q in found.queries} == {"r", "watched:writes:w"}
+    assert {"updates", "hot", "scans"} <= found.numbers.keys()
+
+
+def test_a_write_is_not_run_where_a_trigger_would_see_it() -> None:
+    with host() as db:
+        db.execute(
+            "CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';"
+            "CREATE TRIGGER told BEFORE UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION tell()"
+        )
+        found = HANDLERS["index_create"].measure(written(), context())
+        db.execute("DROP FUNCTION tell() CASCADE")
+    assert {q.key for q in found.queries} == {"r"}
+
+
+def test_an_index_that_costs_hot_updates_is_taken_back() -> None:
+    """Judged by the running counters: the updates of a column that is not indexed are HOT, then none is."""
+    handler, window = HANDLERS["index_create"], ChangeContext(replace(settings(), VERIFY="window"), NOW)
+    with host() as db:
+        db.execute("ALTER TABLE orders SET (fillfactor = 40, autovacuum_enabled = off)")
+        db.execute("VACUUM FULL orders")
+
+        def use() -> None:
+            db.execute("UPDATE orders SET note = note || '!' WHERE id % 20 = 0")
+            for _ in range(30):
+                db.execute("SELECT id FROM orders WHERE note = 'z'")
+            db.execute("SELECT pg_stat_force_next_flush()")
+            db.execute("SELECT 1")
+
+        use()
+        queryid = db.execute(
+            "SELECT queryid::text FROM pg_stat_statements WHERE query LIKE 'SELECT id FROM orders WHERE note%'"
+        ).fetchone()
+        assert queryid is not None
+        payload = written(queries=[{**written()["queries"][0], "queryid": queryid[0]}])
+        before = handler.measure(payload, window)
+        handler.apply(payload, window)
+        use()
+        verdict = handler.judge(before, handler.measure(payload, window), settings())
+    assert verdict.keep is False, verdict
+    assert "HOT" in verdict.reason
+
+
 # --- killed half way -----------------------------------------------------------------------------------------
 
 

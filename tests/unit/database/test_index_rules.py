@@ -28,7 +28,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import bind, cost, drops, names, render, size, writes
 from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, immutable, prefix_of
-from paiid_perf.database.rules.indexes.judge import WATCHED, judge
+from paiid_perf.database.rules.indexes.judge import WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.parse import parse
 from paiid_perf.database.rules.indexes.predicates import implied
 from paiid_perf.database.rules.indexes.select import Item, Problem, select, weights
@@ -633,3 +633,66 @@ def test_a_gain_without_another_plan_is_the_machines() -> None:
     assert same.keep is False
     assert "as many blocks as before" in same.reason
     assert fewer.keep is True
+
+
+# --- writes --------------------------------------------------------------------------------------------------
+
+
+def a_window(ms: float, calls: float, updates: float, hot: float, write_ms: float = 1.0) -> Measurement:
+    """Running counters: a read that takes ``ms`` and a write, and the table's updates so far."""
+    read = QueryMeasure("1", "SELECT", calls, ms, 100, 0.1)
+    write = QueryMeasure(WRITES + "2", "UPDATE", calls, write_ms, 10 * write_ms, 0.1)
+    return Measurement("window", (read, write), {"updates": updates, "hot": hot, "scans": calls})
+
+
+@pytest.mark.parametrize(
+    ("updates", "hot", "keep"),
+    [
+        (2_000, 1_800, True),
+        (2_000, 900, False),
+        (1_050, 900, True),  # too few since to tell
+    ],
+)
+def test_an_index_that_costs_hot_updates_goes(updates: float, hot: float, keep: bool) -> None:
+    before, after = a_window(10, 1_000, 1_000, 900), a_window(6, 2_000, updates, hot)
+    verdict = judge(before, after, min_gain=0.1, max_regression=0.1)
+    assert verdict.keep is keep
+    assert keep or "HOT" in verdict.reason
+
+
+@pytest.mark.parametrize(("write_ms", "keep"), [(1.0, True), (1.2, False)])
+def test_an_index_that_slows_the_writes_goes(write_ms: float, keep: bool) -> None:
+    before, after = a_window(10, 1_000, 0, 0), a_window(6, 2_000, 0, 0, write_ms)
+    verdict = judge(before, after, min_gain=0.1, max_regression=0.1)
+    assert verdict.keep is keep
+
+
+def test_writes_run_again_are_given_more_room_than_reads() -> None:
+    def seen(method: str, read: float, write: float) -> Measurement:
+        return Measurement(
+            method,
+            (QueryMeasure("1", "r", 9, read, 50), QueryMeasure(WRITES + "2", "w", 9, write, write * 10)),
+        )
+
+    verdicts = [
+        judge(seen("replay", 10, 10), seen("replay", 1, slower), min_gain=0.1, max_regression=0.1).keep
+        for slower in (11.5, 14.0)
+    ]
+    assert verdicts == [True, False]
+
+
+def test_in_a_trial_the_lightest_query_counts() -> None:
+    def seen(method: str, read: float, light: float) -> Measurement:
+        return Measurement(
+            method,
+            (
+                QueryMeasure("1", "r", 1e6, read, read * 10),
+                QueryMeasure(WATCHED + "2", "l", 1, light, light * 10),
+            ),
+        )
+
+    verdicts = [
+        judge(seen(method, 10, 1), seen(method, 1, 1.5), min_gain=0.1, max_regression=0.1).keep
+        for method in ("replay", "trial")
+    ]
+    assert verdicts == [True, False]
