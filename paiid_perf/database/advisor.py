@@ -488,7 +488,6 @@ def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
             ],
             "watched": _neighbours(look, spec.table, {e.queryid for e in pick.effects}),
             "writes": _writers(look, spec.table),
-            "writes": _writers(look, spec.table),
         },
     )
 
@@ -546,12 +545,6 @@ def _neighbours(look: _Look, table: TableKey, affected: set[str]) -> list[dict[s
     reading = look.by_table.get(table, ())
     others = [s for s, q in reading if s.queryid not in affected and q.write is None]
     return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:WATCHED]]
-
-
-def _writers(look: _Look, table: TableKey) -> list[dict[str, Any]]:
-    """The statements that write to the table most: each of its indexes makes them dearer."""
-    found = [s for s, q in look.pairs if q.write is not None and q.write.table == table]
-    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in found[:WATCHED]]
 
 
 def _writers(look: _Look, table: TableKey) -> list[dict[str, Any]]:
