@@ -106,8 +106,8 @@ def _by_cadence(view: MaterializedView, state: ViewState, now: datetime, last: d
 def pays(state: ViewState) -> bool:
     """Whether the reads since the last refresh saved more time than a refresh takes; so where nobody can say.
 
-    A refresh that does not pay is put off to _STRETCH times the declared cadence, never for good: whoever reads the view
-    then gets rows no older than that.
+    A refresh that does not pay is put off to _STRETCH times the declared cadence, never for good: whoever reads the
+    view then gets rows no older than that.
     """
     saved = saved_seconds(state)
     return saved is None or saved >= (state.refresh_seconds or 0.0)
