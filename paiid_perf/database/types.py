@@ -109,6 +109,10 @@ class DatabaseFact:
     stats_reset: datetime | None
     xid_age: int
     multixact_age: int
+    sessions: int = 0
+    """Connections opened."""
+    active_ms: float = 0.0
+    """Time spent running statements, over all connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +407,14 @@ class PoolFact:
     reserved: int
     in_use: int
     alias: str = "default"
+    transactions_per_connection: float | None = None
+    """None while too few connections were opened to say."""
+    busy: float | None = None
+    """Connections that ran a statement at the same time, on average since the counters began."""
+    queued: float | None = None
+    """Share of this process' requests that had to wait for a connection of its pool; None of too few."""
+    waited_ms: float | None = None
+    """How long those waited on average."""
 
 
 # --- what the rules say ------------------------------------------------------------------------------

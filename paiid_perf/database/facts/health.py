@@ -84,7 +84,7 @@ SELECT pg_database_size(d.oid) AS bytes,
        (SELECT sum(numbackends) FROM pg_stat_database)::int AS connections_all,
        s.xact_commit AS commits, s.xact_rollback AS rollbacks, s.deadlocks,
        s.blks_hit AS blocks_hit, s.blks_read AS blocks_read,
-       s.temp_files, s.temp_bytes, s.stats_reset,
+       s.temp_files, s.temp_bytes, s.stats_reset, s.sessions, s.active_time AS active_ms,
        age(d.datfrozenxid) AS xid_age, mxid_age(d.datminmxid) AS multixact_age
 FROM pg_database d JOIN pg_stat_database s ON s.datid = d.oid
 WHERE d.datname = current_database()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,37 @@ def pool(session: Session, alias: str, health: Health) -> PoolFact:
         reserved=sum(int(values.get(name, 0)) for name in _RESERVED),
         in_use=database.connections_all if database else len(health.sessions.rows),
         alias=alias,
+        **_use(health),
+        **_waits(alias, bool(configured["OPTIONS"].get("pool"))),
     )
+
+
+#: Connections and requests from which a share says something.
+_ENOUGH = 100
+
+
+def _use(health: Health) -> dict[str, float]:
+    """What the server's counters tell of how connections are used."""
+    database = health.database.first()
+    if database is None or database.sessions < _ENOUGH:
+        return {}
+    since = database.stats_reset or health.server.started_at
+    seconds = max(1.0, (datetime.now(UTC) - since).total_seconds())
+    done = database.commits + database.rollbacks
+    return {
+        "transactions_per_connection": done / database.sessions,
+        "busy": database.active_ms / 1000 / seconds,
+    }
+
+
+def _waits(alias: str, pooled: bool) -> dict[str, float]:
+    """What this process' own pool counted (psycopg_pool's statistics)."""
+    stats = connections[alias].pool.get_stats() if pooled else {}  # type: ignore[attr-defined]
+    asked = stats.get("requests_num", 0)
+    if asked < _ENOUGH:
+        return {}
+    queued = stats.get("requests_queued", 0)
+    return {"queued": queued / asked, "waited_ms": stats.get("requests_wait_ms", 0) / max(1, queued)}
 
 
 _RESERVED = ("superuser_reserved_connections", "reserved_connections")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from django.utils.translation import gettext as _
@@ -39,7 +40,9 @@ def _no_bouncer(pool: PoolFact) -> Iterator[Finding]:
     if pool.max_size is None:
         yield _install(pool)
         return
-    if pool.max_size > limit("pool_max") or (pool.min_size or 0) < limit("pool_min"):
+    if (pool.queued or 0.0) > limit("pool_queued"):
+        yield _short(pool)
+    elif pool.max_size > limit("pool_max") or (pool.min_size or 0) < limit("pool_min"):
         yield _resize(pool)
     if processes_that_fit(pool, pool.max_size) < 1:
         yield Finding(
@@ -52,6 +55,35 @@ def _no_bouncer(pool: PoolFact) -> Iterator[Finding]:
             how=_options(pool, int(limit("pool_min")), int(limit("pool_max"))),
             source=source("connections"),
         )
+
+
+def wanted_size(pool: PoolFact) -> int:
+    """Connections for one process: twice what was busy on average (bursts), half more than a pool that was short;
+    from pool_min to pool_max."""
+    busy = 2 * (pool.busy or 0.0)
+    short = 1.5 * (pool.max_size or 0) if (pool.queued or 0.0) > limit("pool_queued") else 0.0
+    return int(min(limit("pool_max"), max(limit("pool_min"), math.ceil(max(busy, short)))))
+
+
+def _short(pool: PoolFact) -> Finding:
+    size = wanted_size(pool)
+    grows = size > (pool.max_size or 0)
+    return Finding(
+        "pool",
+        "waits",
+        "warning",
+        _("%(percent).0f %% of requests wait for a connection, %(ms).1f ms on average")
+        % {"percent": (pool.queued or 0.0) * 100, "ms": pool.waited_ms or 0.0},
+        _("The pool of %(size)d is too small for this process' threads.") % {"size": pool.max_size}
+        if grows
+        else _("The pool is as large as pays: faster statements, or more processes, shorten the queue."),
+        how=_options(pool, min(pool.min_size or 0, size), size)
+        if grows
+        else _("See the slow queries; a connection is given back when its request ends."),
+        undo=_options(pool, pool.min_size or 0, pool.max_size or 0) if grows else "",
+        source=source("pool_queued"),
+        numbers={"queued": pool.queued, "waited_ms": pool.waited_ms, "busy": pool.busy},
+    )
 
 
 def _install(pool: PoolFact) -> Finding:
@@ -76,7 +108,12 @@ def _install(pool: PoolFact) -> Finding:
         undo=f'DATABASES["{pool.alias}"]["OPTIONS"].pop("pool")\n'
         f'DATABASES["{pool.alias}"]["CONN_MAX_AGE"] = {before}',
         source="Django, Databases: Connection pool; " + source("pool_max"),
-        numbers={"max_connections": pool.max_connections, "in_use": pool.in_use},
+        numbers={
+            "max_connections": pool.max_connections,
+            "in_use": pool.in_use,
+            "transactions_per_connection": pool.transactions_per_connection,
+            "busy": pool.busy,
+        },
     )
 
 

@@ -40,6 +40,7 @@ TABLE: tuple[Threshold, ...] = (
     Threshold(
         "pool_max", 20, "connections", "over it, a second worker process gives more than a longer queue"
     ),
+    Threshold("pool_queued", 0.05, "ratio", "one request in twenty waits: it shows in the 95th percentile"),
     Threshold(
         "max_connections",
         300,

@@ -12,7 +12,7 @@ from django.db import connections
 from django.utils import timezone
 
 from paiid_perf.database import recorders
-from paiid_perf.database.facts import bloat
+from paiid_perf.database.facts import bloat, machine
 from paiid_perf.database.facts import health as facts
 from paiid_perf.database.facts.metrics import Meter
 from paiid_perf.database.rules import health as rules
@@ -470,3 +470,23 @@ def test_bloat_is_measured_where_pgstattuple_is(plant: Any, session: Any) -> Non
         assert bloat.wasted(session, "table_bloat", "planted.nothing") is None
     finally:
         plant("DROP EXTENSION pgstattuple")
+
+
+def test_the_pool_of_this_process_tells_how_its_requests_waited(plant: Any, monkeypatch: Any) -> None:
+    wrapper = connections["default"]
+    monkeypatch.setitem(wrapper.settings_dict, "CONN_MAX_AGE", 0)
+    monkeypatch.setitem(wrapper.settings_dict["OPTIONS"], "pool", {"min_size": 1, "max_size": 2})
+    wrapper.close()
+    try:
+        for _request in range(120):
+            with wrapper.cursor() as cursor:
+                cursor.execute("SELECT 1")
+            wrapper.close()
+
+        waits = machine._waits("default", True)
+
+        assert 0 <= waits["queued"] <= 1
+        assert machine._waits("default", False) == {}
+    finally:
+        wrapper.close_pool()
+        wrapper.close()

@@ -128,6 +128,9 @@ def subjects(**changes: Any) -> list[str]:
         ({"max_size": 50}, ["size"]),
         ({"max_connections": 20}, ["too large"]),
         ({"max_connections": 1_000}, ["max_connections"]),
+        ({"queued": 0.04, "waited_ms": 3.0}, []),
+        ({"queued": 0.2, "waited_ms": 3.0, "max_size": 8}, ["waits"]),
+        ({"queued": 0.2, "waited_ms": 3.0}, ["waits"]),
         ({"pgbouncer": True, "min_size": None, "max_size": None}, ["server-side cursors"]),
         ({"pgbouncer": True, "server_side_cursors": False}, ["two pools"]),
     ],
@@ -157,3 +160,24 @@ def test_the_advice_can_be_pasted_and_taken_back() -> None:
 def test_processes_that_fit_leave_room() -> None:
     assert pool_rules.processes_that_fit(build.pool(max_connections=103), 20) == 4
     assert isinstance(next(pool_rules.advise(build.pool(max_size=None))), Finding)
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({}, 5),
+        ({"busy": 4.2}, 9),
+        ({"busy": 400.0}, 20),
+        ({"queued": 0.5, "max_size": 8}, 12),
+        ({"queued": 0.01, "max_size": 8}, 5),
+    ],
+)
+def test_a_pools_size_follows_from_what_is_busy_and_what_waits(changes: dict[str, Any], size: int) -> None:
+    assert pool_rules.wanted_size(build.pool(**changes)) == size
+
+
+def test_a_pool_that_is_as_large_as_pays_is_not_enlarged() -> None:
+    (found,) = pool_rules.advise(build.pool(queued=0.5, waited_ms=9.0))
+
+    assert '"max_size"' not in found.how
+    assert not found.undo
