@@ -6,12 +6,15 @@ import os
 import shutil
 import threading
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.db import connections
 from django.utils import timezone
 
+from paiid_perf.conf import get_settings
 from paiid_perf.contracts import Phase, PhaseResult
+from paiid_perf.database import statements
 from paiid_perf.models import Metric, OptimizationRun, Recommendation
 from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
@@ -27,6 +30,8 @@ pytestmark = [
     pytest.mark.django_db(transaction=True),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: install it, or set CHROMIUM"),
 ]
+#: axe-core's script: where .ci/run puts it, or an npm install in the project.
+AXE = Path(os.environ.get("AXE_CORE") or "node_modules/axe-core/axe.min.js")
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -74,6 +79,7 @@ def browse(chromium, live_server, client_of):
         assert response.headers["content-security-policy"].startswith("default-src 'self'")
         return page
 
+    go.complaints = complaints
     yield go
     for context in contexts:
         context.close()
@@ -234,19 +240,72 @@ PAGES = (
     "blockedaddress/",
     "blockedaddress/add/",
     "score/",
+    "metric/endpoints/",
+    "metric/endpoint/?name=GET%20api/orders/",
+    "metric/cache/",
+    "metric/cache/clear/standard/",
+    "metric/system/",
+    "metric/database/",
+    "metric/settings/",
+    "statementsnapshot/queries/",
+    "statementsnapshot/query/{query}/",
 )
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_loads_without_a_complaint(scheme, browse, traffic, rec, a_run, a_score, an_alert):
+#: scheme → what axe looks for: the dark pages differ in their colours alone.
+SCHEMES = {
+    "light": {"resultTypes": ["violations"]},
+    "dark": {"resultTypes": ["violations"], "runOnly": ["color-contrast"]},
+}
+FOUND = """async (options) => (await axe.run(document, options)).violations
+  .filter((found) => ["serious", "critical"].includes(found.impact))
+  .flatMap((found) => found.nodes.map((node) => `${found.id}: ${node.html.slice(0, 200)}`))"""
+
+
+@pytest.fixture
+def query(transactional_db):
+    """The id of a query that the server counted."""
+    found = statements.counted(get_settings())
+    assert not found.because
+    texts = statements.texts(get_settings(), [row.queryid for row in found.rows])
+    return next(queryid for queryid, text in texts.items() if text.startswith("SELECT") and "FROM" in text)
+
+
+@pytest.fixture
+def filled(query, traffic, rec, a_run, a_score, an_alert):
+    """Something on every page; fills a path's places."""
+    return lambda path: path.format(rec=rec.pk, run=a_run.pk, query=query)
+
+
+@pytest.mark.skipif(AXE.exists(), reason="the next test loads them all")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_page_loads_without_a_complaint(scheme, browse, filled):
     page = None
     for path in PAGES:
-        page = browse(path.format(rec=rec.pk, run=a_run.pk), page, color_scheme=scheme)
+        page = browse(filled(path), page, color_scheme=scheme)
         playwright.expect(page.get_by_role("navigation", name="Performance", exact=True)).to_be_visible()
 
 
-@pytest.mark.parametrize("path", PAGES[:2] + PAGES[3:5] + PAGES[6:7])
-def test_a_phone_needs_no_sideways_scrolling(path, browse, traffic, rec, a_run, a_score, an_alert):
-    page = browse(path.format(rec=rec.pk, run=a_run.pk), viewport={"width": 390, "height": 844})
+@pytest.mark.skipif(
+    not AXE.exists(), reason="axe-core is not here: npm install axe-core, or name its axe.min.js in AXE_CORE"
+)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_nothing_on_any_page_shuts_anybody_out(scheme, browse, filled):
+    page, complaints, source = None, {}, AXE.read_text()
+    for path in PAGES:
+        page = browse(filled(path), page, color_scheme=scheme, reduced_motion="reduce")
+        playwright.expect(page.get_by_role("navigation", name="Performance", exact=True)).to_be_visible()
+        assert browse.complaints == [], path
+        page.evaluate(source)
+        if found := page.evaluate(FOUND, SCHEMES[scheme]):
+            complaints[path] = found
+        browse.complaints.clear()  # axe tries styles of its own, which our policy refuses
+
+    assert complaints == {}
+
+
+@pytest.mark.parametrize("path", [*PAGES[:2], *PAGES[3:5], *PAGES[6:7], *PAGES[-9:]])
+def test_a_phone_needs_no_sideways_scrolling(path, browse, filled):
+    page = browse(filled(path), viewport={"width": 390, "height": 844})
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
