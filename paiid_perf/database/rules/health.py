@@ -657,23 +657,12 @@ def _slot_severity(slot: SlotFact) -> Severity:
     return "critical" if (slot.retained_bytes or 0) >= limit("slot_bytes") else "warning"
 
 
-def checkpoints(health: Health, now: datetime) -> Iterator[Finding]:
+def forced_checkpoints(health: Health) -> float | None:
+    """Share of the checkpoints that WAL volume forced; None of too few."""
     counts = health.checkpoints.first()
     if counts is None or counts.timed + counts.requested < limit("checkpoints"):
-        return
-    share = counts.requested / (counts.timed + counts.requested)
-    if share > limit("checkpoints_requested"):
-        yield Finding(
-            "checkpoints",
-            health.server.database,
-            "info",
-            _("%(percent).0f %% of checkpoints are forced by WAL volume") % {"percent": share * 100},
-            _("Each writes every dirty page and makes full-page images start anew."),
-            how="ALTER SYSTEM SET max_wal_size = '4GB';\nSELECT pg_reload_conf();",
-            undo="ALTER SYSTEM RESET max_wal_size;\nSELECT pg_reload_conf();",
-            source=source("checkpoints_requested"),
-            numbers={"timed": counts.timed, "requested": counts.requested},
-        )
+        return None
+    return counts.requested / (counts.timed + counts.requested)
 
 
 #: Every check, in the order in which people see them.
@@ -702,7 +691,6 @@ RULES: tuple[Rule, ...] = (
     slow_queries,
     spills,
     rollbacks,
-    checkpoints,
 )
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.database.rules.health import Rule, quoted, spills
+from paiid_perf.database.rules.health import Rule, forced_checkpoints, quoted, spills
 from paiid_perf.database.rules.sizes import readable
+from paiid_perf.database.rules.thresholds import limit
 from paiid_perf.database.types import Finding, Health, ServerFact, SettingFact, Severity
 
 KB = 1024
@@ -119,6 +120,24 @@ def _completion_target(server: Server) -> str | None:
     return "0.9" if have is not None and have < 0.9 else None
 
 
+def _max_wal_size(server: Server) -> str | None:
+    have, forced = server.size("max_wal_size"), forced_checkpoints(server.health)
+    too_often = forced is not None and forced > limit("checkpoints_requested")
+    return _whole_mb(min(have * 4, 16 * GB)) if have and too_often and have < 16 * GB else None
+
+
+def _wal_compression(server: Server) -> str | None:
+    """Full-page images are what forced checkpoints multiply."""
+    return "on" if server.text("wal_compression") == "off" and _max_wal_size(server) else None
+
+
+def _jit(server: Server) -> str | None:
+    calls = sum(statement.calls for statement in server.health.statements.rows)
+    total = sum(statement.total_ms for statement in server.health.statements.rows)
+    is_short = calls >= limit("slow_calls") and total / calls < limit("slow_ms")
+    return "off" if server.text("jit") == "on" and is_short else None
+
+
 def _idle_timeout(server: Server) -> str | None:
     return "5min" if server.text("idle_in_transaction_session_timeout") == "0" else None
 
@@ -219,6 +238,29 @@ RULES: tuple[SettingRule, ...] = (
         _completion_target,
         lambda: _("Checkpoints spread over the interval do not flood the disk."),
         _MANUAL + "19.5.2",
+    ),
+    SettingRule(
+        "max_wal_size",
+        _max_wal_size,
+        lambda: _(
+            "WAL volume forces checkpoints; each writes every dirty page and makes full-page images anew."
+        ),
+        _MANUAL + "28.5",
+    ),
+    SettingRule(
+        "wal_compression",
+        _wal_compression,
+        lambda: _("Full-page images fill the WAL, and compress well."),
+        _MANUAL + "19.5.1",
+    ),
+    SettingRule(
+        "jit",
+        _jit,
+        lambda: _(
+            "Queries take a few milliseconds: compiling one whose cost was overestimated takes longer."
+        ),
+        _MANUAL + "30.2",
+        of_role=True,
     ),
     SettingRule(
         "idle_in_transaction_session_timeout",

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules.thresholds import LIMITS, TABLE, limit
 from paiid_perf.database.types import (
-    CheckpointFact,
     Growth,
     Health,
     KeyFact,
@@ -117,8 +116,6 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("replication_lag", {"replicas": [ReplicaFact("r1", "10.0.0.2", "streaming", None, None)]}, []),
     ("inactive_slot", {"slots": [SlotFact("old", "physical", False, 5, "reserved")]}, ["old"]),
     ("inactive_slot", {"slots": [SlotFact("new", "physical", True, 5, "reserved")]}, []),
-    ("checkpoints", {"checkpoints": [CheckpointFact(10, 30)]}, ["shop"]),
-    ("checkpoints", {"checkpoints": [CheckpointFact(1, 3)]}, []),
     ("unused_index", {"indexes": [build.index(scans=0, last_scan=None)]}, ["public.orders_a"]),
     ("unused_index", {"indexes": [build.index(scans=0, last_scan=None, is_unique=True)]}, []),
     ("unused_index", {"indexes": [build.index(scans=0, last_scan=None, supports_foreign_key=True)]}, []),

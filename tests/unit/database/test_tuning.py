@@ -9,7 +9,7 @@ import pytest
 
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import tuning
-from paiid_perf.database.types import Finding, Machine
+from paiid_perf.database.types import CheckpointFact, Finding, Machine
 from tests.unit.database import build
 from tests.unit.database.build import MB, NOW
 
@@ -181,3 +181,26 @@ def test_a_pool_that_is_as_large_as_pays_is_not_enlarged() -> None:
 
     assert '"max_size"' not in found.how
     assert not found.undo
+
+
+@pytest.mark.parametrize(
+    ("counts", "advice"),
+    [
+        ((10, 30), {"max_wal_size": "4096MB", "wal_compression": "on"}),
+        ((30, 10), {}),
+        ((1, 3), {}),
+    ],
+)
+def test_room_for_wal_where_it_forces_checkpoints(counts: tuple[int, int], advice: dict[str, str]) -> None:
+    settings = [build.setting("max_wal_size", "1024", "MB"), build.setting("wal_compression", "off")]
+
+    assert advised(settings, checkpoints=[CheckpointFact(*counts)]) == advice
+
+
+@pytest.mark.parametrize(
+    ("calls", "total_ms", "advice"), [(1_000, 5_000, {"jit": "off"}), (1_000, 50_000, {}), (10, 10, {})]
+)
+def test_no_jit_where_queries_are_short(calls: int, total_ms: float, advice: dict[str, str]) -> None:
+    statement = build.statement(calls=calls, total_ms=total_ms)
+
+    assert advised([build.setting("jit", "on", context="user")], statements=[statement]) == advice
