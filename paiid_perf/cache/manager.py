@@ -23,7 +23,7 @@ from asgiref.sync import sync_to_async
 from django.db import connections
 
 from paiid_perf import invalidation
-from paiid_perf.cache.backends import Store, current_store
+from paiid_perf.cache.backends import Reading, Store, current_store
 from paiid_perf.cache.envelope import Envelope, is_early, is_fresh, open_, seal, stamp_of
 from paiid_perf.cache.flights import FlightKey, flights
 from paiid_perf.cache.keys import key_maker, storage_key
@@ -175,9 +175,12 @@ def set(key: str, value: Any, *, strategy: Strategy = "standard", tags: Iterable
     entry = _entry(key, strategy, tags)
     if _left_out(entry):
         return False
-    store = current_store()
-    stamp = stamp_of(store.read(entry.key, entry.tags).versions)
-    return _keep(store, entry, stamp, value, 0.0)[1]
+    sealed, ttl_ms = _sealed(entry, value, 0.0), _ttl_ms(entry.strategy, value)
+    stored = sealed(0, ttl_ms)
+    if not _may_keep(entry, stored, ttl_ms):
+        return False
+    kept = current_store().put(entry.key, lambda stamp: sealed(stamp, ttl_ms), ttl_ms, entry.tags)
+    return _counted(entry, stored, kept)
 
 
 def refresh(
@@ -303,7 +306,10 @@ def _look(store: Store, entry: _Entry) -> _Seen:
 
 
 def _seen(store: Store, entry: _Entry) -> _Seen:
-    reading = store.read(entry.key, entry.tags)
+    return _judged(entry, store.read(entry.key, entry.tags))
+
+
+def _judged(entry: _Entry, reading: Reading) -> _Seen:
     stamp = stamp_of(reading.versions)
     if reading.stored is None:
         return _Seen(stamp)
@@ -355,7 +361,9 @@ def _lead(store: Store, entry: _Entry, seen: _Seen, compute: Callable[[], T]) ->
             return cast(T, seen.value), seen.stored
         began = time.perf_counter()
         value = compute()
-        return value, _keep(store, entry, seen.stamp, value, time.perf_counter() - began)[0]
+        stored, kept = _keep(store, entry, seen.stamp, value, time.perf_counter() - began, turn)
+        turn = None if kept else turn
+        return value, stored
     finally:
         if turn:
             store.unlock(*turn)
@@ -370,8 +378,10 @@ async def _alead(
             return cast(T, seen.value), seen.stored
         began = time.perf_counter()
         value = await _computed(compute)
-        kept = await _in_thread(_keep, store, entry, seen.stamp, value, time.perf_counter() - began)
-        return value, kept[0]
+        seconds = time.perf_counter() - began
+        stored, kept = await _in_thread(_keep, store, entry, seen.stamp, value, seconds, turn)
+        turn = None if kept else turn
+        return value, stored
     finally:
         if turn:
             await _in_thread(store.unlock, *turn)
@@ -398,11 +408,11 @@ async def _atake_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn |
 
 def _try_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
     lock = entry.lock_key(seen.stamp)
-    token = store.lock(lock, entry.strategy.lease // _MILLISECOND)
+    # It looks again after taking the lock: who had it until now has left the value.
+    token, reading = store.take(lock, entry.strategy.lease // _MILLISECOND, entry.key, entry.tags)
     if not token and seen.found:
         return None, seen
-    # Look again: who had the lock until now has left the value.
-    return (lock, token) if token else None, _seen(store, entry)
+    return (lock, token) if token else None, _judged(entry, reading)
 
 
 def _is_good(seen: _Seen, turn: _Turn | None) -> bool:
@@ -419,22 +429,44 @@ def _delays(total: float) -> Iterator[float]:
         yield delay
 
 
-def _keep(store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: float) -> tuple[bytes, bool]:
-    """The bytes of a value just computed, and whether they were stored."""
-    strategy, ttl_ms = entry.strategy, _ttl_ms(entry.strategy, value)
-    recorder.observe("cache.compute_ms", strategy.name, seconds * 1000)
-    codec, body = encode(value, strategy)
-    expires = _now_ms() + ttl_ms if strategy.ttl or value is None else 0
-    stored = seal(Envelope(codec, stamp or 0, expires, int(seconds * 1000), body))
-    if stamp is None or ttl_ms <= 0 or _reads_a_snapshot():
+def _keep(
+    store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: float, turn: _Turn | None = None
+) -> tuple[bytes, bool]:
+    """The bytes of a value just computed, and whether they were stored. Gives the turn back, where it may store."""
+    recorder.observe("cache.compute_ms", entry.strategy.name, seconds * 1000)
+    ttl_ms = _ttl_ms(entry.strategy, value)
+    stored = _sealed(entry, value, seconds)(stamp or 0, ttl_ms)
+    if stamp is None or not _may_keep(entry, stored, ttl_ms):
         return stored, False
-    if len(stored) > strategy.max_bytes:
-        recorder.count("cache.refused", strategy.name)
-        return stored, False
-    kept = store.write(entry.key, stored, ttl_ms)
+    kept = store.land(entry.key, stored, ttl_ms, *turn) if turn else store.write(entry.key, stored, ttl_ms)
+    return stored, _counted(entry, stored, kept)
+
+
+def _sealed(entry: _Entry, value: Any, seconds: float) -> Callable[[int, int], bytes]:
+    """From a stamp and a life in ms to the bytes to store.
+
+    Raises:
+        NotCacheable: the strategy's serializer would not give the value back as it is.
+    """
+    codec, body = encode(value, entry.strategy)
+    ends = entry.strategy.ttl is not None or value is None
+    now, cost = _now_ms(), int(seconds * 1000)
+    return lambda stamp, ttl_ms: seal(Envelope(codec, stamp, now + ttl_ms if ends else 0, cost, body))
+
+
+def _may_keep(entry: _Entry, stored: bytes, ttl_ms: int) -> bool:
+    if ttl_ms <= 0 or _reads_a_snapshot():
+        return False
+    if len(stored) > entry.strategy.max_bytes:
+        recorder.count("cache.refused", entry.strategy.name)
+        return False
+    return True
+
+
+def _counted(entry: _Entry, stored: bytes, kept: bool) -> bool:
     if kept:
-        recorder.observe("cache.stored_bytes", strategy.name, len(stored))
-    return stored, kept
+        recorder.observe("cache.stored_bytes", entry.strategy.name, len(stored))
+    return kept
 
 
 def _reads_a_snapshot() -> bool:

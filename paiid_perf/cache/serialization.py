@@ -20,6 +20,8 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from itertools import chain, repeat
+from operator import attrgetter, is_
 from typing import Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -240,14 +242,14 @@ def _as_column(values: list[Any], columns: _Columns) -> Any:
 def _table_keys(rows: list[Any]) -> list[str] | None:
     """The keys that all members have, in the same order; None if they are not such dicts."""
     keys = tuple(rows[0])
-    if not keys or any(type(row) is not dict or tuple(row) != keys for row in rows):
+    if not keys or set(map(type, rows)) != {dict} or set(map(tuple, rows)) != {keys}:
         return None
     # 1 == True == 1.0: equal keys of different types are not the same keys.
-    return list(keys) if all(type(key) is str for row in rows for key in row) else None
+    return list(keys) if set(map(type, chain.from_iterable(rows))) == {str} else None
 
 
 def _columns(rows: list[dict[str, Any]]) -> list[list[Any]]:
-    return [list(column) for column in zip(*(row.values() for row in rows), strict=True)]
+    return list(map(list, zip(*map(dict.values, rows), strict=True)))
 
 
 def _rows(table: Sequence[Any]) -> list[dict[str, Any]]:
@@ -259,7 +261,7 @@ def _rows(table: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def _joined_decimals(values: list[Any]) -> str | None:
-    return " ".join(map(str, values)) if all(type(value) is Decimal for value in values) else None
+    return " ".join(map(str, values)) if set(map(type, values)) == {Decimal} else None
 
 
 def _decimals_of(joined: str) -> list[Decimal]:
@@ -268,9 +270,15 @@ def _decimals_of(joined: str) -> list[Decimal]:
 
 def _joined_utcs(values: list[Any]) -> str | None:
     """As text: twice the bytes of numbers before compression, a third of the time to read."""
-    if any(type(value) is not datetime or value.tzinfo is not UTC or value.fold for value in values):
+    if set(map(type, values)) != {datetime} or any(map(_fold_of, values)):
         return None
-    return " ".join(value.replace(tzinfo=None).isoformat() + "Z" for value in values)
+    # By identity: another zone may equal UTC under a name of its own.
+    if not all(map(is_, map(_zone_object_of, values), repeat(UTC))):
+        return None
+    return " ".join(map(datetime.isoformat, values)).replace("+00:00", "Z")
+
+
+_fold_of, _zone_object_of = attrgetter("fold"), attrgetter("tzinfo")
 
 
 def _utcs_of(joined: str) -> list[datetime]:
@@ -311,6 +319,8 @@ def _msgpack_dict(value: dict[Any, Any]) -> dict[Any, Any]:
 
 
 def _msgpack_list(value: list[Any]) -> Any:
+    if set(map(type, value)) <= _ATOMS:
+        return value
     return _as_column(value, _MSGPACK_COLUMNS) or [_for_msgpack(part) for part in value]
 
 
@@ -437,6 +447,8 @@ def _listed(parts: Iterable[Any]) -> list[Any]:
 
 
 def _json_list(value: list[Any]) -> Any:
+    if set(map(type, value)) <= _JSON_ATOMS:
+        return value
     return _as_column(value, _JSON_COLUMNS) or _listed(value)
 
 

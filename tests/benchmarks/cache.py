@@ -8,6 +8,7 @@ Times are medians of interleaved calls, in µs. A ratio above 1 means that this 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import pickle
 import statistics
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from importlib.util import find_spec
@@ -111,9 +112,14 @@ def peers() -> list[Peer]:
     return [*found, _cacheops()] if find_spec("cacheops") else found
 
 
-def _ours(name: str, strategy: str) -> Peer:
+def _ours(name: str, declared: str) -> Peer:
     from paiid_perf import cache
     from paiid_perf.cache.keys import storage_key
+    from paiid_perf.cache.types import CacheStrategy
+    from paiid_perf.registry import registry
+
+    # As long a life as the peers' values have: the benchmark must not outlive them.
+    strategy = replace(registry.get(CacheStrategy, declared), ttl=timedelta(minutes=5))
 
     def missing() -> Any:
         raise AssertionError("not cached")
@@ -123,7 +129,7 @@ def _ours(name: str, strategy: str) -> Peer:
         lambda key, value: cache.set(key, value, strategy=strategy, tags=["benchmark"]),
         lambda key: cache.get_or_compute(key, missing, strategy=strategy, tags=["benchmark"]),
         lambda key, compute: cache.get_or_compute(key, compute, strategy=strategy, tags=["benchmark"]),
-        lambda key: storage_key(strategy, key),
+        lambda key: storage_key(declared, key),
     )
 
 
@@ -148,9 +154,13 @@ def _cacheops() -> Peer:
 
 
 def latency(found: list[Peer], rounds: int) -> dict[str, Any]:
-    """Medians in µs of a hit and of a set, by value and peer."""
+    """Medians in µs of a hit, of a set, and of a miss whose value costs nothing to compute, by value and peer."""
     return {
-        name: {"get_us": _hits(found, name, value, rounds), "set_us": _sets(found, name, value, rounds)}
+        name: {
+            "get_us": _hits(found, name, value, rounds),
+            "set_us": _sets(found, name, value, rounds),
+            "miss_us": _misses(found, name, value, rounds // 4),
+        }
         for name, value in values().items()
     }
 
@@ -166,10 +176,23 @@ def _sets(found: list[Peer], name: str, value: Any, rounds: int) -> dict[str, fl
     return _interleaved({peer.name: lambda peer=peer: peer.set(name, value) for peer in found}, rounds // 4)
 
 
+def _misses(found: list[Peer], name: str, value: Any, rounds: int) -> dict[str, float]:
+    new = itertools.count()
+    return _interleaved(
+        {
+            peer.name: lambda peer=peer: peer.get_or_compute(f"miss {name} {next(new)}", lambda: value)
+            for peer in found
+        },
+        rounds,
+    )
+
+
 def _interleaved(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
     seen: dict[str, list[int]] = {name: [] for name in calls}
+    order = list(calls.items())
     for _ in range(rounds):
-        for name, call in calls.items():
+        order.append(order.pop(0))  # who goes first finds other caches of the processor
+        for name, call in order:
             began = time.perf_counter_ns()
             call()
             seen[name].append(time.perf_counter_ns() - began)

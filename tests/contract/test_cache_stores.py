@@ -103,6 +103,51 @@ def test_one_holder_a_lock(store: Store) -> None:
     assert store.lock("perf:c:x:lock", 30_000)
 
 
+def test_a_value_as_old_as_the_call_carries_the_versions_of_the_call(store: Store) -> None:
+    tags = ["a", "b"]
+    for _ in range(2):
+        stamps: list[int] = []
+
+        def sealed(stamp: int, stamps: list[int] = stamps) -> bytes:
+            stamps.append(stamp)
+            return f"{stamp:>40}".encode()
+
+        assert store.put(KEY, sealed, 60_000, tags)
+        reading = store.read(KEY, tags)
+        assert reading.stored == f"{max(reading.versions):>40}".encode()
+        assert stamps[-1] == max(reading.versions)
+        invalidation.bump(["a"])
+
+
+def test_a_value_without_tags_is_put_with_stamp_zero(store: Store) -> None:
+    assert store.put(KEY, lambda stamp: b"%d" % stamp, 60_000, [])
+    assert store.read(KEY, []).stored == b"0"
+
+
+def test_taking_a_turn_shows_what_is_there(store: Store) -> None:
+    store.write(KEY, VALUE, 60_000)
+    token, reading = store.take("perf:c:x:turn", 30_000, KEY, ["a"])
+    assert token
+    assert reading.stored == VALUE
+    assert min(reading.versions) >= 0
+    taken, again = store.take("perf:c:x:turn", 30_000, KEY, ["a"])
+    assert taken is None
+    assert again == reading
+
+
+def test_landing_keeps_the_bytes_and_gives_the_turn_back(store: Store) -> None:
+    token, _ = store.take("perf:c:x:turn", 30_000, KEY, [])
+    assert store.land(KEY, VALUE, 60_000, "perf:c:x:turn", token or "")
+    assert store.read(KEY, []).stored == VALUE
+    assert store.lock("perf:c:x:turn", 30_000)
+
+
+def test_landing_does_not_end_somebody_elses_turn(store: Store) -> None:
+    store.lock("perf:c:x:turn", 30_000)
+    assert store.land(KEY, VALUE, 60_000, "perf:c:x:turn", "mine was over")
+    assert store.lock("perf:c:x:turn", 30_000) is None
+
+
 def test_a_value_of_another_kind_is_no_value(store: Store) -> None:
     caches["default"].set("perf:c:x:foreign", {"not": "bytes"})
     assert store.read("perf:c:x:foreign", []).stored is None

@@ -57,17 +57,59 @@ def test_computed_once_and_the_same_for_ever(any_cache: str, counts: Any) -> Non
     assert len(counts.seen["cache.stored_bytes", "plain"]) == 1
 
 
+def spent(client: Any, act: Callable[[], Any]) -> dict[str, int]:
+    """The commands that ``act`` made the server run."""
+    before = client.info("commandstats")
+    act()
+    after = client.info("commandstats")
+    calls = {
+        name.removeprefix("cmdstat_"): after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
+        for name in after
+        if name not in {"cmdstat_info", "cmdstat_hello", "cmdstat_client|setinfo"}
+    }
+    return {name: number for name, number in calls.items() if number}
+
+
 def test_a_hit_is_one_round_trip(redis_cache: Any) -> None:
     cache.get_or_compute("k", Calls(), strategy=PLAIN, tags=["a", "b"])
-    before = redis_cache.info("commandstats")
-    cache.get_or_compute("k", never, strategy=PLAIN, tags=["a", "b"])
-    after = redis_cache.info("commandstats")
-    spent = {
-        name: after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
-        for name in after
-        if name != "cmdstat_info"
-    }
-    assert {name: calls for name, calls in spent.items() if calls} == {"cmdstat_mget": 1}
+    seen = spent(redis_cache, lambda: cache.get_or_compute("k", never, strategy=PLAIN, tags=["a", "b"]))
+    assert seen == {"mget": 1}
+
+
+class Trips:
+    """Counts what goes out on this thread's connection."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.number = 0
+        connection: Any = redis_gate._quick().connection
+        send = connection.send_packed_command
+
+        def counted(*args: Any, **kwargs: Any) -> None:
+            self.number += 1
+            send(*args, **kwargs)
+
+        monkeypatch.setattr(connection, "send_packed_command", counted)
+
+
+def test_a_set_is_one_round_trip_and_two_after_an_invalidation(
+    redis_cache: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.set("k", VALUE, strategy=PLAIN, tags=["a", "b"])
+    trips = Trips(monkeypatch)
+    assert cache.set("k", VALUE, strategy=PLAIN, tags=["a", "b"])
+    assert trips.number == 1
+    redis_cache.incr("perf:tags")
+    redis_cache.set("perf:tag:a", int(redis_cache.get("perf:tags")))
+    assert cache.set("k", VALUE, strategy=PLAIN, tags=["a", "b"])
+    assert trips.number == 3
+    assert cache.get("k", strategy=PLAIN, tags=["a", "b"]) == VALUE
+
+
+def test_a_miss_is_three_round_trips(redis_cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache.set("other", VALUE, strategy=PLAIN, tags=["a"])
+    trips = Trips(monkeypatch)
+    cache.get_or_compute("k", Calls(), strategy=PLAIN, tags=["a"])
+    assert trips.number == 3
 
 
 def test_errors_are_the_hosts_and_nothing_is_kept(any_cache: str) -> None:
