@@ -54,7 +54,10 @@ class Settings:
     REDIS_COOL_OFF: float = 5.0
     """Seconds for which a Redis that goes on failing is left alone at the most (circuit breaker)."""
     KEY_PREFIX: str = "perf"
-    """First part of every key written to the cache."""
+    """First part of every key written to the cache. On a Redis Cluster write it as a hash tag: ``{perf}``."""
+    LIMITS_DATABASE: int | None = 15
+    """The Redis database that rate limits are counted in, so that ``cache.clear()`` refills nobody's; None, or where
+    the server has no such database (a cluster has one only): the cache's own."""
 
     # --- policies and the closed loop ---------------------------------------------------------
     POLICY: Mapping[str, Policy] = field(default_factory=dict)
@@ -160,6 +163,18 @@ class Settings:
     """The span over which an address' events are weighed."""
     SECURITY_EVENT_RETENTION: timedelta = timedelta(days=90)
     """How long security events are kept."""
+    SESSION_IDLE: timedelta | None = None
+    """A session that asks for nothing for this long ends; None: when its cookie does."""
+    SESSION_ABSOLUTE: timedelta | None = None
+    """A session ends this long after the login, whatever it does; None: it may go on."""
+    SESSION_LIMIT: int = 0
+    """Sessions that one user may have at a time; 0: any number."""
+    SESSION_LIMIT_ACTION: Literal["end_oldest", "refuse"] = "end_oldest"
+    """What a login past SESSION_LIMIT does."""
+    PASSWORD_MAX_AGE: timedelta | None = None
+    """A password older than this must be changed; None: only one marked as compromised must."""
+    PASSWORD_CHANGE_URL: str = ""
+    """Where it is changed (a URL's name); "": ``password_change``, or the admin's."""
 
     # --- JSON API ----------------------------------------------------------------------------------
     API_TOKENS: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -193,6 +193,21 @@ def touched(tags: Iterable[str]) -> bool:
     )
 
 
+def rows_in_doubt() -> bool:
+    """Whether any invalidation waits for the store, or any transaction under way in this thread has changed rows.
+
+    Which rows an answer depends on is known only by reading it; so this asks for any.
+    """
+    if _retry.pending:
+        return True
+    return bool(_Bump.waiting) and any(
+        isinstance(hook, _Bump)
+        for connection in connections.all(initialized_only=True)
+        if connection.in_atomic_block
+        for _, hook, *_ in connection.run_on_commit
+    )
+
+
 # --- Redis -------------------------------------------------------------------------------------------
 
 

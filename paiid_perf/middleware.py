@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from paiid_perf.api import client, headers, store
 from paiid_perf.api.passage import FLIGHT_AT_MOST, Passage, flights
-from paiid_perf.api.store import Keepsake, Lookup, Question, Reply
+from paiid_perf.api.store import Found, Keepsake, Lookup, Question, Reply
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.registry import registry
 from paiid_perf.security import blocks, inspection
@@ -135,11 +135,25 @@ def policy(passage: Passage) -> Policy:
     started = perf_counter()
     response = yield VIEW
     passage.timing.view = (perf_counter() - started) * 1000
+    kept = passage.instead_of_error() if response.status_code >= 500 else None
     response, keepsake = passage.keepsake(response)
     if keepsake is not None:
         yield Keep(keepsake)
     passage.land()
-    return passage.leave(response)
+    return passage.leave(kept or response)
+
+
+def recompute(passage: Passage) -> Policy:
+    """The way of a request whose kept answer has been given already: only to compute a new one, and keep it."""
+    passage.prepare_view()
+    started = perf_counter()
+    response = yield VIEW
+    passage.timing.view = (perf_counter() - started) * 1000
+    response, keepsake = passage.keepsake(response)
+    if keepsake is not None:
+        yield Keep(keepsake)
+    passage.land()
+    return response
 
 
 def consult(passage: Passage, question: Question) -> Generator[Step, Any, None]:
@@ -191,7 +205,7 @@ class PerfMiddleware:
             while not isinstance(step, CallView):
                 step = steps.send(step.perform())
         except StopIteration as done:
-            return _response(done)
+            return self._sent(passage, _response(done))
         except Exception:
             passage = steps = None
             _go_on_without("before the view")
@@ -218,7 +232,7 @@ class PerfMiddleware:
             while not isinstance(step, CallView):
                 step = steps.send(await step.perform_async())
         except StopIteration as done:
-            return _response(done)
+            return self._sent(passage, _response(done))
         except Exception:
             passage = steps = None
             _go_on_without("before the view")
@@ -235,6 +249,28 @@ class PerfMiddleware:
         except Exception:
             _go_on_without("after the view")
         return response
+
+    def _sent(self, passage: Passage | None, response: HttpResponseBase) -> HttpResponseBase:
+        """The response; if it is to be computed anew, then when the server has sent this one and closes it."""
+        if passage is not None and passage.reply.found is Found.REFRESH:
+            later = passage.again()
+            closers: list[Callable[[], None]] = response._resource_closers  # type: ignore[attr-defined]
+            closers.append(lambda: self._recompute(later))
+        return response
+
+    def _recompute(self, passage: Passage) -> None:
+        call = async_to_sync(self.get_response) if self.is_async else self.get_response
+        try:
+            steps = recompute(passage)
+            next(steps)
+            step = steps.send(call(passage.request))
+            while not isinstance(step, CallView):
+                step = steps.send(step.perform())
+        except StopIteration:
+            return
+        except Exception:
+            passage.land()
+            _go_on_without("computing an answer anew")
 
     def process_view(
         self, request: HttpRequest, view: Callable[..., Any], args: Any, kwargs: Any

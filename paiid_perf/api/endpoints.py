@@ -30,6 +30,10 @@ class Endpoint:
     rate: Rate | None = None
     strategy: ResponseStrategy | None = None
     tags: tuple[str, ...] = ()
+    stale_ms: int = 0
+    """For so long past its TTL an answer is given while a new one is computed."""
+    kept_ms: int = 0
+    """For so long past its TTL it is kept (for when the view fails, too)."""
 
     @property
     def name(self) -> str:
@@ -92,8 +96,7 @@ class Endpoints:
         if self._table.has_names:
             route = self.route(request)
             return self._table.by_name(route) or self._table.by_prefix(path), route
-        endpoint = self._table.by_prefix(path)
-        return endpoint, self.route(request) if endpoint.strategy else None
+        return self._table.by_prefix(path), None
 
     def route(self, request: HttpRequest) -> Route:
         """Where the request's path leads, without running anything."""
@@ -126,7 +129,17 @@ def build(declared: EndpointClass) -> Endpoint:
     strategies = {strategy.name: strategy for strategy in registry.all(ResponseStrategy)}
     strategy = strategies.get(declared.cache or "")
     tags = tuple(dict.fromkeys(label.lower() for label in strategy.depends_on)) if strategy else ()
-    return Endpoint(declared, _rate(declared), strategy, tags)
+    return Endpoint(declared, _rate(declared), strategy, tags, *_stale(strategy))
+
+
+def _stale(strategy: ResponseStrategy | None) -> tuple[int, int]:
+    if strategy is None:
+        return 0, 0
+    while_revalidating, on_errors = (
+        int(span.total_seconds() * 1000)
+        for span in (strategy.stale_while_revalidate, strategy.stale_if_error)
+    )
+    return while_revalidating, max(while_revalidating, on_errors)
 
 
 def _rate(declared: EndpointClass) -> Rate | None:

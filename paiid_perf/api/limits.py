@@ -162,8 +162,10 @@ local function ring(key, limit, period, now, slices)
   end
   local reset = (first + slices + 1) * width - now
   if used >= limit then return 0, 0, reset end
-  redis.call('HINCRBY', key, string.format('%.0f', current), 1)
-  redis.call('PEXPIRE', key, math.ceil((period + width) / 1000))
+  -- Once a slice: the slices of a key outlive it by a period whenever they were begun.
+  if redis.call('HINCRBY', key, string.format('%.0f', current), 1) == 1 then
+    redis.call('PEXPIRE', key, math.ceil((period + 2 * width) / 1000))
+  end
   return 1, limit - used - 1, reset
 end
 """

@@ -20,7 +20,9 @@ from paiid_perf.api.endpoints import Endpoint, Route, endpoints
 from paiid_perf.api.headers import Timing
 from paiid_perf.api.limits import Limit, limit_of
 from paiid_perf.api.responses import Asker
-from paiid_perf.api.store import FAILED_MS, PASS_MS, SILENCE, Found, Keepsake, Lookup, Question, Reply
+from paiid_perf.api.shelf import shelf
+from paiid_perf.api.store import FAILED_MS, GIVES, PASS_MS, SILENCE, Found, Keepsake, Lookup, Question, Reply
+from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.conf import Settings
 from paiid_perf.telemetry import recorder
 from paiid_perf.telemetry.trace import Trace
@@ -114,8 +116,12 @@ class Passage:
         if self.asker is None:
             self.cache, self.detail = "BYPASS", "fwd=bypass"
             return None
-        reads = responses.memory.of(strategy.name, self.route.template)
-        return Lookup(responses.key_of(self.request, strategy, self.asker, reads), self.endpoint.tags)
+        key = responses.key_of(self.request, strategy, self.asker, self._known_reads(strategy))
+        return Lookup(key, self.endpoint.tags, self.endpoint.stale_ms)
+
+    def _known_reads(self, strategy: ResponseStrategy) -> tuple[str, ...]:
+        memory = responses.memory
+        return memory.of(strategy.name, self.route.template) if memory.has(strategy.name) else ()
 
     def look_up(self) -> Lookup:
         """What to look for now: meanwhile it may have been learned that the view reads more."""
@@ -147,7 +153,7 @@ class Passage:
 
     def take_off(self) -> None:
         """Tell this process' other requests that this one computes the answer."""
-        if self.lookup is not None and self.reply.found is Found.LEAD:
+        if self.lookup is not None and self.leads:
             flights[self.lookup.key] = self.flight = threading.Event()
 
     def land(self) -> None:
@@ -167,14 +173,51 @@ class Passage:
 
     def kept_answer(self) -> HttpResponse | None:
         """The cached answer, if the store has one to give."""
-        if self.reply.found not in (Found.FRESH, Found.STALE):
+        if self.reply.found not in GIVES:
             return None
-        answer = responses.read(self.reply.blob)
+        return self._give()
+
+    def instead_of_error(self) -> HttpResponse | None:
+        """A stale answer in place of one that failed, where the strategy has it (RFC 5861, stale-if-error)."""
+        strategy = self.endpoint.strategy
+        wanted = strategy is not None and bool(strategy.stale_if_error) and self.reply.found is Found.LEAD
+        return self._give() if wanted and self._holds_one else None
+
+    @property
+    def _holds_one(self) -> bool:
+        """Whether there is an answer that no event has invalidated, however old."""
+        return bool(self.reply.blob) or self.reply.stamp not in {"", "-"}
+
+    def _give(self) -> HttpResponse | None:
+        answer = self._answer()
         if answer is None:
             return None
         age = max(0.0, time.time() - answer.made_at)
-        self._tell("HIT" if self.reply.found is Found.FRESH else "STALE", f"hit; ttl={answer.ttl - age:.0f}")
+        self._tell("HIT" if age < answer.ttl else "STALE", f"hit; ttl={answer.ttl - age:.0f}")
         return responses.give(answer, self.request, age)
+
+    def _answer(self) -> responses.Answer | None:
+        reply, lookup = self.reply, self.lookup
+        assert lookup is not None
+        if not reply.blob:
+            kept: responses.Answer | None = shelf.take(lookup.key, reply.stamp)
+            return kept
+        answer = responses.read(reply.blob)
+        if answer is not None and reply.stamp:
+            shelf.put(lookup.key, reply.stamp, answer, len(reply.blob))
+        return answer
+
+    @property
+    def leads(self) -> bool:
+        """Whether this request is the one that computes the answer."""
+        return self.reply.found is Found.LEAD or self.reply.found is Found.REFRESH
+
+    def again(self) -> Passage:
+        """The passage of the same request that computes anew what has just been given."""
+        later = Passage(self.request, self.settings)
+        later.lookup, later.asker, later.reply = self.lookup, self.asker, self.reply
+        later.trace = None
+        return later
 
     def prepare_view(self) -> None:
         """Watch what the view reads, where its answer may be kept."""
@@ -182,7 +225,8 @@ class Passage:
         if self.reply.found is Found.PASS:
             self._tell("BYPASS", "fwd=bypass")
         elif self.lookup is not None and self.reply.found is not Found.NOTHING:
-            self._tell("MISS", "fwd=miss")
+            if self.reply.found is not Found.REFRESH:
+                self._tell("MISS", "fwd=miss")
             self.reads = watch.watch(self.request)
 
     def _tell(self, state: str, detail: str) -> None:
@@ -217,6 +261,8 @@ class Passage:
             return None
         waits_less = response.status_code >= 500 or self.request.method != "GET"
         ttl = FAILED_MS if waits_less else PASS_MS
+        if response.status_code >= 500 and self._holds_one:
+            ttl = 0  # a failure is no reason to throw away what can be given instead
         return Keepsake(self.lookup, self.reply.lease, self.reply.born, b"", ttl)
 
     def _kept(self, response: HttpResponse, names: set[str]) -> tuple[HttpResponseBase, Keepsake | None]:
@@ -227,12 +273,18 @@ class Passage:
         ttl = responses.ttl_of(response, strategy)
         if ttl <= 0:
             return response, self._nothing(response)
-        reads = responses.memory.learn(strategy.name, self.route.template, names)
-        key = responses.key_of(self.request, strategy, asker, reads)
-        answer, blob = responses.take(response, self.route.template, ttl, self.endpoint.compress)
-        stale_ms = int(strategy.stale_while_revalidate.total_seconds() * 1000)
+        reads = responses.memory.learn(strategy.name, self._template(), names)
+        key = responses.key_of(self.request, strategy, asker, reads) if reads else lookup.key
+        answer, blob = responses.take(response, self._template(), ttl, self.endpoint.compress)
         keepsake = Keepsake(
-            lookup, self.reply.lease, self.reply.born, blob, int(ttl * 1000), stale_ms, key=key
+            lookup,
+            self.reply.lease,
+            self.reply.born,
+            blob,
+            int(ttl * 1000),
+            self.endpoint.kept_ms,
+            key=key,
+            cost_ms=self.timing.view,
         )
         self.detail = "fwd=miss; stored"
         recorder.gauge("cache.stored_bytes", f"response:{strategy.name}", len(blob))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import tzinfo
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote_plus
 
 import msgpack
@@ -96,7 +97,8 @@ def is_cacheable(request: HttpRequest) -> bool:
 def key_of(request: HttpRequest, strategy: ResponseStrategy, asker: Asker, reads: tuple[str, ...]) -> str:
     """The store's key of this request's answer, given what its view is known to read."""
     meta = request.META
-    parts = [
+    return _key(
+        get_settings().KEY_PREFIX,
         strategy.name,
         strategy.scope,
         asker.user or "",
@@ -107,10 +109,13 @@ def key_of(request: HttpRequest, strategy: ResponseStrategy, asker: Asker, reads
         query_part(meta.get("QUERY_STRING", ""), strategy.query_params),
         *_place(),
         *reads,
-    ]
-    cookies = request.COOKIES if reads else {}
-    parts += [watch.value_of(name, meta, cookies) for name in reads]
-    return f"{get_settings().KEY_PREFIX}:answer:{digest(*parts)}"
+        *([watch.value_of(name, meta, request.COOKIES) for name in reads] if reads else ()),
+    )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _key(prefix: str, *parts: str) -> str:
+    return f"{prefix}:answer:{digest(*parts)}"
 
 
 def query_part(query: str, allowed: Iterable[str] | None) -> str:
@@ -132,7 +137,12 @@ def _name(pair: str) -> str:
 
 def _place() -> tuple[str, str]:
     language = translation.get_language() or "" if django_settings.USE_I18N else ""
-    return language, timezone.get_current_timezone_name() if django_settings.USE_TZ else ""
+    return language, _zone_name(timezone.get_current_timezone()) if django_settings.USE_TZ else ""
+
+
+@lru_cache(maxsize=64)
+def _zone_name(zone: tzinfo) -> str:
+    return zone.tzname(None) or str(zone)
 
 
 class Memory:
@@ -140,6 +150,11 @@ class Memory:
 
     def __init__(self) -> None:
         self._reads: dict[tuple[str, str], tuple[str, ...]] = {}
+        self._readers: set[str] = set()
+
+    def has(self, strategy: str) -> bool:
+        """Whether any route of the strategy is known to read anything; if not, none need be looked up."""
+        return strategy in self._readers
 
     def of(self, strategy: str, template: str) -> tuple[str, ...]:
         """The names that answers of this route depend on, sorted."""
@@ -151,13 +166,15 @@ class Memory:
         names = tuple(sorted({*known, *reads}))
         if names != known:
             if len(self._reads) >= REMEMBERED:
-                self._reads.clear()
+                self.forget()
             self._reads[strategy, template] = names
+            self._readers.add(strategy)
         return names
 
     def forget(self) -> None:
-        """Start over (in a test)."""
+        """Start over."""
         self._reads.clear()
+        self._readers.clear()
 
 
 memory = Memory()
@@ -252,7 +269,7 @@ def ttl_of(response: HttpResponseBase, strategy: ResponseStrategy) -> float:
 # --- what is kept --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """An answer as it is kept. ``packed`` says whether ``body`` is a deflate stream."""
 
@@ -264,6 +281,8 @@ class Answer:
     size: int
     packed: bool
     body: bytes
+    checked: dict[str, Any] | None = field(default=None, compare=False)
+    """Its headers as a response holds them, once one has."""
 
 
 def take(response: HttpResponse, route: str, ttl: float, compress: bool) -> tuple[Answer, bytes]:
@@ -292,8 +311,8 @@ def _etag(body: bytes) -> str:
 
 
 def _pack(answer: Answer) -> bytes:
-    fields = [getattr(answer, name) for name in Answer.__slots__]
-    data: bytes = msgpack.packb(fields)
+    fields = (answer.route, answer.made_at, answer.ttl, answer.headers, answer.etag, answer.size)
+    data: bytes = msgpack.packb([*fields, answer.packed, answer.body])
     return data
 
 
@@ -308,20 +327,31 @@ def read(blob: bytes) -> Answer | None:
 
 def give(answer: Answer, request: HttpRequest, age: float) -> HttpResponse:
     """The response to a request from a kept answer: 304 if the client has it, packed if the client takes that."""
-    headers = {**answer.headers, "Age": str(int(age))}
     if is_unchanged(request.META.get("HTTP_IF_NONE_MATCH", ""), answer.etag):
-        return HttpResponseNotModified(headers=headers)
-    if not answer.packed:
-        return HttpResponse(answer.body, headers=headers)
-    if not _takes_gzip(request):
-        return HttpResponse(compression.inflate(answer.body), headers=headers)
-    body = compression.gzip_of(answer.body)
-    headers |= {
-        "Content-Encoding": "gzip",
-        "Content-Length": str(len(body)),
-        "ETag": compression.weak(answer.etag),
-    }
-    return HttpResponse(body, headers=headers)
+        return HttpResponseNotModified(headers={**answer.headers, "Age": str(int(age))})
+    packed = answer.packed and _takes_gzip(request)
+    response = _bare(answer)
+    headers = response.headers
+    headers["Age"] = str(int(age))
+    if packed:
+        response.content = body = compression.gzip_of(answer.body)
+        headers["Content-Encoding"] = "gzip"
+        headers["Content-Length"] = str(len(body))
+        headers["ETag"] = compression.weak(answer.etag)
+    else:
+        response.content = compression.inflate(answer.body) if answer.packed else answer.body
+    return response
+
+
+def _bare(answer: Answer) -> HttpResponse:
+    """A response with the answer's headers: checked one by one the first time, taken over as a whole from then on."""
+    if answer.checked is None:
+        response = HttpResponse(headers=answer.headers)
+        answer.checked = dict(response.headers._store)
+        return response
+    response = HttpResponse(content_type=answer.headers.get("Content-Type"))
+    response.headers._store.update(answer.checked)
+    return response
 
 
 def _takes_gzip(request: HttpRequest) -> bool:

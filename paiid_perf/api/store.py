@@ -15,6 +15,9 @@ import os
 import time
 from collections.abc import Callable
 from enum import IntEnum
+from functools import lru_cache
+from math import log
+from random import random
 from typing import Any, NamedTuple, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -25,7 +28,8 @@ from redis import ConnectionPool
 
 from paiid_perf import invalidation
 from paiid_perf.api import wire
-from paiid_perf.api.limits import EXACT_UP_TO, LIMIT_LUA, SLICES, Allowance, Limit, fixed_window
+from paiid_perf.api.limits import EXACT_UP_TO, LIMIT_LUA, SLICES, Allowance, Limit, Rate, fixed_window
+from paiid_perf.api.shelf import shelf
 from paiid_perf.api.wire import Script
 from paiid_perf.conf import get_settings
 from paiid_perf.stores import redis_gate
@@ -54,8 +58,12 @@ class Found(IntEnum):
     """A miss that another request computes."""
     PASS = 5
     """An answer that may not be kept: compute it, and keep nobody waiting."""
+    REFRESH = 6
+    """An answer to give at once, which this request computes anew afterwards: past its TTL, or soon to be."""
 
 
+#: What holds an answer to give.
+GIVES = frozenset({Found.FRESH, Found.STALE, Found.REFRESH})
 FOUND = tuple(Found)
 
 
@@ -64,6 +72,10 @@ class Lookup(NamedTuple):
 
     key: str
     tags: tuple[str, ...] = ()
+    stale_ms: int = 0
+    """For so long past its TTL an answer is given while a new one is computed."""
+    rows: bool = False
+    """Whether answers depend on rows that their views name (``depends_on``)."""
 
 
 class Question(NamedTuple):
@@ -81,6 +93,8 @@ class Reply(NamedTuple):
     born: int = 0
     blob: bytes = b""
     lease: str = ""
+    stamp: str = ""
+    """Names the stored answer: while it is the same, so is the answer. With it and no blob, it is on the shelf."""
 
 
 class Keepsake(NamedTuple):
@@ -91,11 +105,13 @@ class Keepsake(NamedTuple):
     born: int
     blob: bytes
     ttl_ms: int
-    """Fresh for so long; for an empty blob, nobody waits for so long."""
+    """Fresh for so long; for an empty blob, nobody waits for so long (0: only the lease is let go of)."""
     stale_ms: int = 0
     row_tags: tuple[str, ...] = ()
     key: str = ""
     """Where to leave it, if the view turned out to read more than was known when it was looked up."""
+    cost_ms: float = 0.0
+    """What computing it took: the dearer, the earlier one request computes it anew (XFetch)."""
 
 
 SILENCE = Reply()
@@ -113,33 +129,39 @@ _ASK = Script(
         invalidation.VERSION_LUA
         + LIMIT_LUA
         + """
-local function look_up(entry_key, lease_key, lease, lease_ms, now)
+local function look_up(entry_key, lease_key, now)
   local newest = 0
   for i = 5, #KEYS do
     local v = tonumber(version(KEYS[1], KEYS[i], 0))
     if v > newest then newest = v end
   end
   local born = sequence(KEYS[1])
-  local entry = redis.call('HMGET', entry_key, 'b', 's', 'd', 't')
-  local stale = false
+  local entry = redis.call('HMGET', entry_key, 'b', 's', 't', 'c')
+  local stamp, servable = false, false
   if entry[1] then
-    if entry[1] == 'pass' then return 5, born, '' end
+    if entry[1] == 'pass' then return 5, born, '-', '' end
     local made = tonumber(entry[1])
-    if entry[4] then
-      for key in string.gmatch(entry[4], '[^\\n]+') do
+    if entry[3] then
+      for key in string.gmatch(entry[3], '[^\\n]+') do
         local v = tonumber(version(KEYS[1], key, $ROW_TTL))
         if v > newest then newest = v end
       end
       born = sequence(KEYS[1])
     end
     if newest <= made then
-      if now < tonumber(entry[2]) then return 1, born, entry[3] end
-      stale = entry[3]
+      stamp = entry[2] .. '.' .. entry[1]
+      local ends = tonumber(entry[2])
+      local early = now + tonumber(entry[4] or 0) * tonumber(ARGV[8])
+      if early < ends then return 1, born, stamp, ARGV[6] == stamp and '' or redis.call('HGET', entry_key, 'd') end
+      servable = now < ends and 1 or (now < ends + tonumber(ARGV[7]) and 2)
     end
   end
-  if redis.call('SET', lease_key, lease, 'NX', 'PX', lease_ms) then return 3, born, stale or '' end
-  if stale then return 2, born, stale end
-  return 4, born, ''
+  local leads = redis.call('SET', lease_key, ARGV[4], 'NX', 'PX', ARGV[5])
+  if not stamp then return leads and 3 or 4, born, '-', '' end
+  if not servable and not leads then return 4, born, '-', '' end
+  local blob = ARGV[6] == stamp and '' or redis.call('HGET', entry_key, 'd')
+  if not servable then return 3, born, stamp, blob end
+  return leads and 6 or servable, born, stamp, blob
 end
 
 local t = redis.call('TIME')
@@ -147,16 +169,19 @@ local now = t[1] * 1000000 + t[2]
 local limit = tonumber(ARGV[1])
 local allowed, remaining, reset = 1, 0, 0
 if limit >= 0 then
+  -- In a database of their own, which emptying the cache (FLUSHDB) leaves alone; where there is no other, in this.
+  local moved = ARGV[10] ~= '' and not redis.pcall('SELECT', ARGV[10])['err']
   if limit > $EXACT then
     allowed, remaining, reset = ring(KEYS[2], limit, tonumber(ARGV[2]), now, $SLICES)
   else
     allowed, remaining, reset = exact(KEYS[2], limit, tonumber(ARGV[2]), now)
   end
+  if moved then redis.call('SELECT', ARGV[9]) end
 end
-local found, born, blob = 0, '0', ''
-if allowed == 1 and ARGV[3] == '1' then found, born, blob = look_up(KEYS[3], KEYS[4], ARGV[4], ARGV[5], now) end
--- One string: a reply of six parts takes the client longer to read than the server to answer.
-return string.format('%d %d %.0f %d %s\\n', allowed, remaining, reset, found, born) .. blob
+local found, born, stamp, blob = 0, '0', '-', ''
+if allowed == 1 and ARGV[3] == '1' then found, born, stamp, blob = look_up(KEYS[3], KEYS[4], now) end
+-- One string: a reply of seven parts takes the client longer to read than the server to answer.
+return string.format('%d %d %.0f %d %s %s\\n', allowed, remaining, reset, found, born, stamp) .. blob
 """
     )
 )
@@ -170,7 +195,7 @@ if leads then redis.call('DEL', KEYS[3]) end
 local kept = redis.call('HGET', KEYS[2], 'b')
 if ARGV[3] == '' then
   -- Only who was asked to compute may say that there is nothing to keep.
-  if leads then
+  if leads and ARGV[4] ~= '0' then
     redis.call('DEL', KEYS[2])
     redis.call('HSET', KEYS[2], 'b', 'pass')
     redis.call('PEXPIRE', KEYS[2], ARGV[4])
@@ -191,7 +216,7 @@ end
 local t = redis.call('TIME')
 local fresh_until = t[1] * 1000000 + t[2] + tonumber(ARGV[4]) * 1000
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], 'b', ARGV[2], 's', string.format('%.0f', fresh_until), 'd', ARGV[3])
+redis.call('HSET', KEYS[2], 'b', ARGV[2], 's', string.format('%.0f', fresh_until), 'd', ARGV[3], 'c', ARGV[7])
 if #KEYS > 3 then redis.call('HSET', KEYS[2], 't', table.concat(KEYS, '\\n', 4)) end
 redis.call('PEXPIRE', KEYS[2], tonumber(ARGV[4]) + tonumber(ARGV[5]))
 return 1
@@ -248,7 +273,7 @@ async def keep_async(keepsake: Keepsake) -> None:
 
 
 def _askable(question: Question) -> Question:
-    if question.lookup and _must_not_look(question.lookup.tags):
+    if question.lookup and _must_not_look(question.lookup):
         return Question(question.limit, None)
     return question
 
@@ -267,9 +292,11 @@ async def _off_loop(work: Callable[[], T]) -> T:
     return await sync_to_async(work)()
 
 
-def _must_not_look(tags: tuple[str, ...]) -> bool:
+def _must_not_look(lookup: Lookup) -> bool:
     # An invalidation that the store has not taken yet, or a change that is not committed yet.
-    return invalidation.has_pending(tags) or invalidation.touched(tags)
+    if lookup.rows and invalidation.rows_in_doubt():
+        return True
+    return invalidation.has_pending(lookup.tags) or invalidation.touched(lookup.tags)
 
 
 _process = os.urandom(6).hex()
@@ -288,32 +315,70 @@ def _lease_key(lookup: Lookup) -> str:
 # --- Redis -----------------------------------------------------------------------------------------------
 
 
-def question_command(question: Question, lease: str) -> tuple[list[str], list[Any]]:
-    """The keys and arguments of the script that asks."""
-    limit, lookup = question.limit, question.lookup
-    keys = [invalidation.sequence_key(), limit.key if limit else "", "", ""]
+def question_command(question: Question, lease: str, stamp: str = "", database: int = 0) -> list[str]:
+    """The keys (KEYS_OF says how many) and the arguments of the script that asks, as text."""
+    limit, lookup = question
+    prefix = get_settings().KEY_PREFIX
+    parts = [f"{prefix}:tags", limit.key if limit else "", "", ""]
     if lookup:
-        keys[2:] = [lookup.key, _lease_key(lookup), *map(invalidation.tag_key, lookup.tags)]
-    args: list[Any] = [-1, 0] if limit is None else [limit.rate.limit, limit.rate.seconds * 1_000_000]
-    return keys, [*args, 1 if lookup else 0, lease, LEASE_MS]
+        parts[2:] = [lookup.key, f"{lookup.key}:lease", *_tag_keys(prefix, lookup.tags)]
+    parts += _rate_parts(limit.rate) if limit else _NO_RATE
+    if lookup is None:
+        return parts + _NO_LOOKUP + _databases(database, get_settings().LIMITS_DATABASE)
+    early = f"{-log(1.0 - random()):.3f}"  # noqa: S311
+    parts += ["1", lease, _LEASE_MS, stamp, str(lookup.stale_ms * 1000), early]
+    return parts + _databases(database, get_settings().LIMITS_DATABASE)
+
+
+def keys_of(question: Question) -> int:
+    """How many of the parts of ``question_command`` are keys."""
+    return 4 + (len(question.lookup.tags) if question.lookup else 0)
+
+
+_NO_RATE = ["-1", "0"]
+_NO_LOOKUP = ["0", "", "0", "", "0", "0"]
+_LEASE_MS = str(LEASE_MS)
+
+
+@lru_cache(maxsize=256)
+def _rate_parts(rate: Rate) -> list[str]:
+    return [str(rate.limit), str(rate.seconds * 1_000_000)]
+
+
+@lru_cache(maxsize=64)
+def _databases(own: int, limits: int | None) -> list[str]:
+    return [str(own), "" if limits is None or limits == own else str(limits)]
+
+
+@lru_cache(maxsize=256)
+def _tag_keys(prefix: str, tags: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(invalidation.tag_key, tags))
 
 
 def read_reply(raw: bytes, question: Question, lease: str) -> Reply:
     """What the script that asks returned, as a Reply."""
     head, _, blob = raw.partition(b"\n")
-    allowed, remaining, reset, found, born = map(int, head.split())
-    allowance = Allowance(allowed == 1, remaining, reset / 1e6) if question.limit else None
-    return Reply(allowance, FOUND[found], born, blob, lease)
+    allowed, remaining, reset, found, born, stamp = head.split()
+    allowance = Allowance(allowed == b"1", int(remaining), int(reset) / 1e6) if question.limit else None
+    return Reply(allowance, FOUND[int(found)], int(born), blob, lease, stamp.decode())
+
+
+def _packed(pool: ConnectionPool, question: Question, lease: str) -> list[str]:
+    stamp = shelf.stamp_of(question.lookup.key) if question.lookup else ""
+    return question_command(question, lease, stamp, pool.connection_kwargs.get("db") or 0)
 
 
 def _ask_redis(pool: ConnectionPool, question: Question) -> Reply:
     lease = new_lease() if question.lookup else ""
-    return read_reply(wire.call(pool, _ASK, *question_command(question, lease)), question, lease)
+    parts, keys = _packed(pool, question, lease), keys_of(question)
+    raw = wire.send(pool, _ASK, _ASK.call(keys, parts), parts[:keys], parts[keys:])
+    return read_reply(raw, question, lease)
 
 
 async def _ask_redis_async(pool: ConnectionPool, question: Question) -> Reply:
     lease = new_lease() if question.lookup else ""
-    raw = await wire.call_async(pool, _ASK, *question_command(question, lease))
+    parts, keys = _packed(pool, question, lease), keys_of(question)
+    raw = await wire.call_async(pool, _ASK, parts[:keys], parts[keys:])
     return read_reply(raw, question, lease)
 
 
@@ -322,7 +387,7 @@ def _keep_command(keepsake: Keepsake) -> tuple[list[str], list[Any]]:
     rows = [invalidation.tag_key(tag) for tag in keepsake.row_tags]
     keys = [invalidation.sequence_key(), keepsake.key or lookup.key, _lease_key(lookup), *rows]
     args = [keepsake.lease, keepsake.born, keepsake.blob, keepsake.ttl_ms, keepsake.stale_ms]
-    return keys, [*args, invalidation.ROW_TAG_TTL]
+    return keys, [*args, invalidation.ROW_TAG_TTL, round(keepsake.cost_ms * 1000)]
 
 
 # --- another Django cache ----------------------------------------------------------------------------------
@@ -339,7 +404,7 @@ def _look_up_django(lookup: Lookup) -> tuple[Found, int, bytes, str]:
     cache = caches[get_settings().CACHE]
     newest = _newest(lookup.tags)
     entry = cache.get(lookup.key)
-    stale = b""
+    stale, servable = b"", False
     if entry is not None:
         made, fresh_until, blob, row_tags = entry
         if made < 0:
@@ -348,11 +413,12 @@ def _look_up_django(lookup: Lookup) -> tuple[Found, int, bytes, str]:
             if time.time() < fresh_until:
                 return Found.FRESH, 0, blob, ""
             stale = blob
+            servable = time.time() < fresh_until + lookup.stale_ms / 1000
     born = invalidation.current_sequence(cache)
     lease = new_lease()
     if cache.add(_lease_key(lookup), lease, LEASE_MS / 1000):
-        return Found.LEAD, born, stale, lease
-    return (Found.STALE if stale else Found.WAIT), born, stale, ""
+        return (Found.REFRESH if servable else Found.LEAD), born, stale, lease
+    return (Found.STALE, born, stale, "") if servable else (Found.WAIT, born, b"", "")
 
 
 def _newest(tags: tuple[str, ...]) -> float:
@@ -365,7 +431,7 @@ def _keep_in_django(keepsake: Keepsake) -> None:
     lookup = keepsake.lookup
     leads = bool(keepsake.lease) and cache.get(_lease_key(lookup)) == keepsake.lease
     if not keepsake.blob:
-        if leads:
+        if leads and keepsake.ttl_ms:
             cache.set(lookup.key, (-1, 0, b"", ()), keepsake.ttl_ms / 1000)
     else:
         invalidation.versions(keepsake.row_tags)

@@ -42,6 +42,9 @@ class ResponseStrategy:
     depends_on: Sequence[str] = ()
     """Model labels; a commit that touches one of them invalidates every answer of this strategy."""
     stale_while_revalidate: timedelta = timedelta(0)
+    """Past its TTL an answer is given for so long, while one request computes a new one after it has answered."""
+    stale_if_error: timedelta = timedelta(0)
+    """Past its TTL an answer is given for so long where the view fails (RFC 5861). Never what an event invalidated."""
     query_params: Sequence[str] | None = None
     """Parameters that are part of the key; None: all of them."""
 

@@ -86,6 +86,16 @@ class _WatchedHeaders(HttpHeaders):
 
     told: Callable[[str], None]
 
+    def __init__(self, plain: Mapping[str, Any]) -> None:
+        self._plain = plain
+
+    def __getattr__(self, name: str) -> Any:
+        # Most views read no header: they are gathered when the first is.
+        if name != "_store":
+            raise AttributeError(name)
+        HttpHeaders.__init__(self, self._plain)
+        return self.__dict__[name]
+
     def __getitem__(self, key: str) -> str:
         self.told("HTTP_" + key.replace("-", "_").upper())
         return super().__getitem__(key)

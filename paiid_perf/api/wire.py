@@ -25,6 +25,10 @@ CHUNK = 65_536
 Part = str | int | bytes
 
 
+#: What comes before the keys, with a number of keys of one digit.
+_HEAD = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n$1\r\n%d\r\n"
+
+
 class Script:
     """A Lua script and its digest."""
 
@@ -36,6 +40,13 @@ class Script:
         """The call as it goes over the wire."""
         verb, body = (b"EVAL", self.lua) if whole else (b"EVALSHA", self.digest)
         return _pack([verb, body, str(len(keys)).encode(), *map(_bytes, keys), *map(_bytes, args)])
+
+    def call(self, count: int, parts: list[str]) -> bytes:
+        """The call by digest with ``count`` keys, from text alone: keys and arguments in one list, encoded once."""
+        text = "".join([f"${len(part)}\r\n{part}\r\n" for part in parts])
+        if count > 9 or not text.isascii():
+            return self.command(parts[:count], parts[count:])
+        return _HEAD % (len(parts) + 3, self.digest, count) + text.encode()
 
 
 def _bytes(part: Part) -> bytes:
@@ -123,7 +134,16 @@ def call(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequen
     Raises:
         RedisError: the server does not answer within the pool's time-out, or refuses.
     """
-    value = _exchange(pool, script.command(keys, args))
+    return send(pool, script, script.command(keys, args), keys, args)
+
+
+def send(
+    pool: ConnectionPool, script: Script, command: bytes, keys: Sequence[str], args: Sequence[Part]
+) -> Any:
+    """``call`` with the command packed already."""
+    value = _exchange(pool, command)
+    if isinstance(value, bytes):
+        return value
     if _is_unknown_script(value):
         value = _exchange(pool, script.command(keys, args, whole=True))
     return _raised(value)

@@ -82,7 +82,10 @@ def hammer(url: str, key: str, limit: int, tries: int, seconds: float) -> list[f
     from django.conf import settings
 
     if not settings.configured:
-        settings.configure(CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}})
+        settings.configure(
+            CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}},
+            PAIID_PERF={"REDIS_TIMEOUT": 10.0},
+        )
         django.setup()
     redis_gate.forget()
     allowed: list[float] = []

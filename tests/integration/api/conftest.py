@@ -39,6 +39,13 @@ DECLARED = (
     ResponseStrategy("public", ttl=timedelta(minutes=5), depends_on=["auth.User"]),
     ResponseStrategy("user", ttl=timedelta(minutes=5), scope="user", depends_on=["auth.User"]),
     ResponseStrategy("shared", ttl=timedelta(minutes=5), shared_with_users=True, depends_on=["auth.User"]),
+    EndpointClass("sturdy", match="/sturdy/", cache="sturdy"),
+    ResponseStrategy(
+        "sturdy",
+        ttl=timedelta(microseconds=1),
+        stale_if_error=timedelta(minutes=5),
+        depends_on=["auth.User"],
+    ),
     ResponseStrategy("stale", ttl=timedelta(microseconds=1), stale_while_revalidate=timedelta(minutes=5)),
 )
 
@@ -91,6 +98,7 @@ def site(settings: Any) -> Iterator[None]:
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
     views.calls.clear()
     views.gate.set()
+    views.broken.clear()
     while views.entered.acquire(blocking=False):
         continue
     responses.memory.forget()

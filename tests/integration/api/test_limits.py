@@ -79,6 +79,15 @@ def test_a_rate_that_cannot_be_read_limits_nothing_and_says_so(
     assert "there is no month" in caplog.text
 
 
+def test_emptying_the_cache_refills_nothing(redis_cache: Any, site: None) -> None:
+    """``cache.clear()`` is a FLUSHDB: the counters are in a database of their own."""
+    visitor = Browser("sync")
+    assert [visitor.get("/limited/number/").status_code for _ in range(4)] == [200, 200, 200, 429]
+    caches["default"].clear()
+    assert redis_cache.dbsize() == 0
+    assert visitor.get("/limited/number/").status_code == 429
+
+
 def test_emptying_another_cache_refills_nothing(settings: Any, redis_cache: Any, site: None) -> None:
     """With a database of its own for the request path, the host's ``cache.clear()`` leaves the counters alone."""
     url = settings.CACHES["default"]["LOCATION"]

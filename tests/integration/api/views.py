@@ -158,6 +158,16 @@ def raises(request: HttpRequest) -> HttpResponse:
     raise RuntimeError("the host's own error")
 
 
+broken = threading.Event()
+
+
+def breaks(request: HttpRequest) -> HttpResponse:
+    number = _called(request)
+    if broken.is_set():
+        raise RuntimeError("the host's own error")
+    return HttpResponse(f"call {number}")
+
+
 gate = threading.Event()
 entered = threading.Semaphore(0)
 
@@ -188,4 +198,9 @@ urlpatterns = [
     path(f"{scope}/{name}/", view, name=f"{scope}-{name}")
     for scope in ("public", "user", "shared", "limited", "plain")
     for name, view in VIEWS.items()
-] + [path("stale/number/", number), path("stale/slow/", slow), path("row/<int:n>/", number)]
+] + [
+    path("stale/number/", number),
+    path("stale/slow/", slow),
+    path("sturdy/breaks/", breaks),
+    path("row/<int:n>/", number),
+]
