@@ -304,8 +304,11 @@ def test_nothing_on_any_page_shuts_anybody_out(scheme, browse, filled):
     assert complaints == {}
 
 
-@pytest.mark.parametrize("path", [*PAGES[:2], *PAGES[3:5], *PAGES[6:7], *PAGES[-9:]])
-def test_a_phone_needs_no_sideways_scrolling(path, browse, filled):
-    page = browse(filled(path), viewport={"width": 390, "height": 844})
+def test_a_phone_needs_no_sideways_scrolling(browse, filled):
+    page, wide = None, []
+    for path in (*PAGES[:2], *PAGES[3:5], *PAGES[6:7], *PAGES[-9:]):
+        page = browse(filled(path), page, viewport={"width": 390, "height": 844})
+        if page.evaluate("document.documentElement.scrollWidth") > 390:
+            wide.append(path)
 
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert wide == []

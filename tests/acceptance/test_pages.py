@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.conf import get_settings
@@ -248,3 +248,20 @@ def test_queries_are_listed_and_have_a_history(client_of, counted, settings):
     html = page(client_of("viewer"), QUERIES + "?window=1h&o=calls")
     assert "Show everything since" in html
     assert "Since the counters began" in page(client_of("superuser"), QUERIES + "?window=all")
+
+
+# --- German -----------------------------------------------------------------------------------------------------
+
+
+def test_the_console_speaks_german(client_of, traffic, rec, a_score):
+    client = client_of("superuser")
+    with translation.override("de"):
+        overview = page(client, "/admin/paiid_perf/")
+        endpoint = page(client, f"{HOME}endpoint/?name={quote(ORDERS)}")
+        row = page(client, f"/admin/paiid_perf/recommendation/{rec.pk}/change/")
+
+    assert "Braucht Sie" in overview
+    assert "Volle Optimierung starten" in overview
+    assert "Codezeile" in endpoint
+    assert "Dasselbe als Django-Migration" in row
+    assert "vorgeschlagen" in row
