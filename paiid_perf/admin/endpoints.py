@@ -84,7 +84,7 @@ def totals(start: datetime, end: datetime) -> list[Row]:
 def with_percentiles(rows: Sequence[Row], start: datetime, end: datetime) -> list[Row]:
     """The same rows with p50, p95 and p99: one read of their histograms."""
     wanted = {f"{row.name} {status}": row.name for row in rows for status in STATUSES}
-    found = between("api.latency_ms", start, end).filter(subject__in=list(wanted))
+    found = whole("api.latency_ms", start, end).filter(subject__in=list(wanted))
     parts: defaultdict[str, list[Mapping[int, int]]] = defaultdict(list)
     for subject, buckets in found.values_list("subject", "buckets"):
         parts[wanted[subject]].append(buckets)
@@ -122,7 +122,7 @@ def merged(found: Mapping[str, Sequence[Point]]) -> list[Point]:
 
 def repeats(name: str, start: datetime, end: datetime) -> list[Repeat]:
     """The endpoint's N+1 patterns, the costliest first."""
-    rows = between("api.repeats", start, end).filter(subject__startswith=f"{name}|")
+    rows = whole("api.repeats", start, end).filter(subject__startswith=f"{name}|")
     sums = rows.order_by().values_list("subject").annotate(n=Sum("count"), t=Sum("total"))
     found = []
     for subject, count, total in sums:
@@ -191,12 +191,39 @@ def _told(row: Row, parts: Iterable[Mapping[int, int]]) -> Row:
 
 def sums(name: str, start: datetime, end: datetime) -> Iterable[tuple[str, int, float]]:
     """(subject, count, total) of every subject of a series in the window, added up by the database."""
-    rows = between(name, start, end).order_by()
+    rows = whole(name, start, end).order_by()
     return rows.values_list("subject").annotate(n=Sum("count"), t=Sum("total"))
 
 
 def between(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
-    """The rows of a series in the window."""
+    """The rows of a series in the window, at the resolution that its charts have."""
     resolution = queries.resolution_for(start, end)
-    floor = start - timedelta(seconds=start.timestamp() % resolution)
-    return Metric.objects.filter(name=name, resolution=resolution, at__gte=floor, at__lt=end)
+    return Metric.objects.filter(
+        name=name, resolution=resolution, at__gte=_floor(start, resolution), at__lt=end
+    )
+
+
+#: resolution → the next coarser one
+COARSER = {60: 3_600, 3_600: 86_400}
+
+
+def whole(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
+    """The same for what needs no points over time: whole hours (or days) within the window by their own rows.
+
+    The newest whole one is read in its parts, since it may not have been rolled up yet.
+    """
+    fine = queries.resolution_for(start, end)
+    coarse = COARSER.get(fine)
+    if coarse is None:
+        return between(name, start, end)
+    first = _floor(start + timedelta(seconds=coarse - 1), coarse)
+    last = _floor(end, coarse) - timedelta(seconds=coarse)
+    if last <= first:
+        return between(name, start, end)
+    edges = Q(at__gte=_floor(start, fine), at__lt=first) | Q(at__gte=last, at__lt=end)
+    within = Q(resolution=coarse, at__gte=first, at__lt=last)
+    return Metric.objects.filter(Q(Q(resolution=fine) & edges) | within, name=name)
+
+
+def _floor(at: datetime, seconds: int) -> datetime:
+    return at - timedelta(seconds=at.timestamp() % seconds)

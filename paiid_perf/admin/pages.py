@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ from django.utils.translation import gettext_lazy
 from paiid_perf import conf
 from paiid_perf.admin import charts, console, effective, endpoints, tables
 from paiid_perf.admin.base import APPLY, RUN, VIEW, PageAdmin, post_only, require
-from paiid_perf.admin.charts import Chart, Line
+from paiid_perf.admin.charts import Chart, Line, Mark
 from paiid_perf.admin.console import DEFAULT_WINDOW
 from paiid_perf.admin.evidence import facts_of
 from paiid_perf.admin.figures import duration, number
@@ -47,13 +48,18 @@ TEXT_SHOWN = 240
 WRONG_ESTIMATE = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Window:
     """The stretch of time that a page shows."""
 
     name: str
     start: datetime
     end: datetime
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        """What was changed in it, for every chart of the page."""
+        return console.marks(self.start, self.end)
 
     @property
     def seconds(self) -> float:
@@ -327,8 +333,7 @@ def _chart(
     title: str, lines: Sequence[Line], unit: str, window: Window, top: float | None = None, empty: str = ""
 ) -> Chart:
     resolution = queries.resolution_for(window.start, window.end)
-    marks = console.marks(window.start, window.end)
-    return Chart(title, lines, window.start, window.end, unit, top, resolution, marks, empty)
+    return Chart(title, lines, window.start, window.end, unit, top, resolution, window.marks, empty)
 
 
 def _declared(name: str) -> list[tuple[str, str]]:
