@@ -4,7 +4,9 @@
 
 pgbench runs throughout. Windows alternate: in one of each pair a full phase in ``report`` mode runs once, in the other
 nothing does. ``ratio`` is the median over the pairs of throughput with / without; ``while_at_work`` compares only the
-seconds in which the phase ran. Nothing is asserted.
+seconds in which the phase ran. On a machine that others use as well these drift by more than the phase costs;
+``cpu_ratio`` does not: what is left of the machine's processor time in a window after the phase's own, here and in its
+server processes. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from datetime import datetime
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
+
+import psutil
 
 #: ``progress: 1700000000.123 s, 812.3 tps, lat …`` of ``pgbench --progress-timestamp``.
 _PROGRESS = re.compile(r"progress: (\d+\.\d+) s, (\d+\.\d+) tps")
@@ -54,6 +58,9 @@ class Window:
     phase: tuple[float, float] | None
     at_work: float | None
     cpu: float = 0.0
+    """Processor seconds that the phase took in this process …"""
+    server_cpu: float = 0.0
+    """… and in server processes that ended meanwhile: its own, pgbench's live on."""
 
 
 def pgbench() -> str:
@@ -118,23 +125,44 @@ class Context:
         return False
 
 
-def phase() -> Any:
-    """One full database phase in report mode."""
+def phase() -> None:
+    """One full database phase in report mode; its connections are closed at the end."""
     from dataclasses import replace
 
+    from django.db import connections
     from django.utils import timezone
 
     from paiid_perf.conf import get_settings
     from paiid_perf.database.phase import PHASE
 
     settings = replace(get_settings(), POLICY={})
-    return PHASE.run(Context(settings, timezone.now()))
+    PHASE.run(Context(settings, timezone.now()))
+    connections.close_all()
 
 
-def window(found: Load, seconds: float, *, run: bool) -> Window:
+def postmaster() -> psutil.Process | None:
+    """The server's first process, where the server is on this machine."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        (pid,) = cursor.fetchone()
+    try:
+        return psutil.Process(pid).parent()
+    except psutil.NoSuchProcess:
+        return None
+
+
+def reaped(server: psutil.Process | None) -> float:
+    """Processor seconds of the server's processes that have ended."""
+    times = server.cpu_times() if server else None
+    return times.children_user + times.children_system if times else 0.0
+
+
+def window(found: Load, seconds: float, server: psutil.Process | None, *, run: bool) -> Window:
     """Let a stretch of time go by, with or without a phase at its beginning."""
     begin = time.time()
-    cpu = time.process_time()
+    cpu, ended = time.process_time(), reaped(server)
     worked = None
     if run:
         phase()
@@ -144,24 +172,27 @@ def window(found: Load, seconds: float, *, run: bool) -> Window:
     end = time.time()
     time.sleep(1.1)  # pgbench tells of a second once it is over
     at_work = found.touching(*worked) if worked else []
-    return Window(fmean(found.between(begin, end)), worked, fmean(at_work) if at_work else None, cpu)
+    tps = fmean(found.between(begin, end))
+    return Window(tps, worked, fmean(at_work) if at_work else None, cpu, reaped(server) - ended)
 
 
 def measure(url: str, pairs: int, seconds: int, clients: int) -> dict[str, Any]:
     """Alternate the windows; the order within a pair changes, so that a drift falls on both alike."""
     phase()  # what is read for the first time is read from disk
+    server = postmaster()
     off: list[Window] = []
     on: list[Window] = []
     with load(url, clients, _WARM_UP + pairs * 2 * (seconds + 2) + 60) as found:
         time.sleep(_WARM_UP)
         for pair in range(pairs):
             for run in (True, False) if pair % 2 else (False, True):
-                (on if run else off).append(window(found, seconds, run=run))
+                (on if run else off).append(window(found, seconds, server, run=run))
     return _summary(on, off, seconds)
 
 
 def _summary(on: list[Window], off: list[Window], seconds: int) -> dict[str, Any]:
     ratios = [w.tps / wo.tps for w, wo in zip(on, off, strict=True)]
+    spent = median(w.cpu + w.server_cpu for w in on) - median(w.server_cpu for w in off)
     at_work = [w.at_work / wo.tps for w, wo in zip(on, off, strict=True) if w.at_work]
     return {
         "window_seconds": seconds,
@@ -172,6 +203,10 @@ def _summary(on: list[Window], off: list[Window], seconds: int) -> dict[str, Any
         "while_at_work": round(median(at_work), 4) if at_work else None,
         "phase_seconds": round(median(w.phase[1] - w.phase[0] for w in on if w.phase), 2),
         "phase_cpu_seconds": round(median(w.cpu for w in on), 2),
+        "phase_server_cpu_seconds": round(
+            median(w.server_cpu for w in on) - median(w.server_cpu for w in off), 2
+        ),
+        "cpu_ratio": round(1 - spent / (seconds * (os.cpu_count() or 1)), 4),
         "load_average": round(os.getloadavg()[0], 2),
     }
 

@@ -20,7 +20,7 @@ from paiid_perf.database.facts.plans import variants_of
 from paiid_perf.database.index_types import Catalog, Query, Statement
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.texts import repaired
-from paiid_perf.database.rules.insights import Studied
+from paiid_perf.database.rules.insights import Studied, functions
 from paiid_perf.database.session import Session, trusted
 from paiid_perf.database.types import StatementFact
 
@@ -97,13 +97,23 @@ def _plan(
 ) -> tuple[Mapping[str, Any] | None, bool]:
     """The plan, and whether it was run: only what reads is, and not for much longer than it takes at other times."""
     text = next(variants_of(session, statement, catalog, 1), None)
-    if text is not None and run:
+    if text is not None and run and _has_no_effects(session, statement.text):
         timeout = timedelta(milliseconds=max(100.0, statement.mean_ms * 10))
         measured = _explain(session, f"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {text}", timeout)
         if measured is not None:
             return measured, True
     text = text or next(variants_of(session, statement, catalog, 1, writes=True), None)
     return (_explain(session, f"EXPLAIN (FORMAT JSON) {text}") if text else None), False
+
+
+# Of all functions of that name: whichever of them is called, it does nothing that is not undone.
+_VOLATILE = "SELECT EXISTS (SELECT FROM pg_proc WHERE proname = ANY(%s) AND provolatile = 'v') AS so"
+
+
+def _has_no_effects(session: Session, text: str) -> bool:
+    """Whether running the statement leaves no trace, even where a read-only transaction would let it."""
+    called = functions(text)
+    return not called or not session.rows(_VOLATILE, [called])[0]["so"]
 
 
 def _generic_cost(session: Session, statement: Statement, catalog: Catalog) -> float | None:

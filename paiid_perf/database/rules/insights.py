@@ -81,6 +81,13 @@ def tree(text: str) -> exp.Expr | None:
         return None
 
 
+def functions(text: str) -> list[str]:
+    """The functions that a statement calls and that SQL does not know by itself: they may do anything."""
+    parsed = tree(text)
+    called = parsed.find_all(exp.Anonymous) if parsed is not None else ()
+    return sorted({str(call.this).lower() for call in called})
+
+
 def _parts(studied: Studied, kind: type[exp.Expr]) -> Iterator[Any]:
     parsed = tree(studied.text)
     return parsed.find_all(kind) if parsed is not None else iter(())

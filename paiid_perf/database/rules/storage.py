@@ -63,7 +63,9 @@ def lost_hot_updates(table: TableFact) -> Iterator[Finding]:
     share = ratio(table.hot_updates, table.updates)
     if share is None or table.updates < limit("hot_updates") or share >= limit("hot_ratio"):
         return
-    roomier = wants_room(table)
+    roomier, hindered = wants_room(table), indexed_column_changes(table)
+    if not (roomier or hindered):
+        return
     yield _finding(
         "hot_updates",
         table,
@@ -86,10 +88,13 @@ def wants_room(table: TableFact) -> bool:
 
     PostgreSQL 16 counts the updates that had to leave their page; before, a full page is taken for the reason.
     """
-    if table.fillfactor <= _ROOMIER:
-        return False
+    return table.fillfactor > _ROOMIER and not indexed_column_changes(table)
+
+
+def indexed_column_changes(table: TableFact) -> bool:
+    """Whether most lost heap-only updates stayed on their page (PostgreSQL 16+): an index holds what they change."""
     lost = table.updates - table.hot_updates
-    return table.moved_updates is None or table.moved_updates >= lost * limit("moved_ratio")
+    return table.moved_updates is not None and table.moved_updates < lost * limit("moved_ratio")
 
 
 def _finding(

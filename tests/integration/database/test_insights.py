@@ -75,3 +75,16 @@ def test_constants_come_from_the_statistics(orders: Any, session: Any) -> None:
 
     assert studied.executed
     assert studied.plan["Plan"]["Actual Rows"] == 200
+
+
+def test_a_function_that_may_have_effects_is_not_called(orders: Any, session: Any) -> None:
+    orders(
+        "CREATE FUNCTION quiet(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT $1'",
+        "CREATE FUNCTION loud(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'",
+    )
+    quiet, loud = (f"SELECT planted.{name}(a) FROM {T} WHERE id = 7" for name in ("quiet", "loud"))
+    studied = study(
+        session, StatementFact(1, quiet, 100, 1.0, 100.0, 1, 0), StatementFact(2, loud, 100, 1.0, 100.0, 1, 0)
+    )
+
+    assert {one.queryid: one.executed for one in studied} == {"1": True, "2": False}

@@ -30,7 +30,8 @@ def advised(**table: Any) -> list[Finding]:
         ({"updates": 10_000, "hot_updates": 6_000}, []),
         (UPDATED, [{"fillfactor": "90"}]),
         (UPDATED | {"moved_updates": 5_000}, [{"fillfactor": "90"}]),
-        (UPDATED | {"fillfactor": 85}, [{}]),
+        (UPDATED | {"fillfactor": 85}, []),
+        (UPDATED | {"fillfactor": 85, "moved_updates": 10}, [{}]),
         (UPDATED | {"moved_updates": 10}, [{}]),
         ({"live": 5_000_000, "rows_estimated": 5e6, "vacuum_at": 1_000_050.0}, []),
         (
