@@ -171,7 +171,7 @@ def _look(
         return None
     texts = [s.text for s in workload.statements]
     catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
-    workload = with_unfinished(workload_facts.timed(session, workload, catalog))
+    workload = workload_facts.timed(session, with_unfinished(workload), catalog)
     pairs, unread = _parsed(workload, catalog, late)
     return _Look(
         catalog, workload, pairs, unread, model_facts.declared(declared, catalog), model_facts.owners(catalog)

@@ -29,7 +29,7 @@ from paiid_perf.database.rules.indexes.access import Path
 from paiid_perf.database.rules.indexes.reckon import RATES
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values
 
-_BEAM = 16
+_BEAM = 8
 _OPAQUE_ROWS = 100.0
 _DEFAULT_LIMIT = 10.0
 
@@ -123,6 +123,9 @@ class BlockPlanner:
             for alias in {join.left, join.right} & self.relations.keys():
                 self.joins_of[alias].append(join)
         self._paths: dict[object, list[Path]] = {}
+        self._outcomes: dict[object, Outcome] = {}
+        self._bases: dict[object, list[Path]] = {}
+        """Ways into one relation, under the set of indexes at hand."""
         self._subset_rows: dict[frozenset[str], float] = {}
 
     # --- rows ------------------------------------------------------------------------------------------
@@ -212,7 +215,12 @@ class BlockPlanner:
         """The cheapest plan for one run of the block."""
         if not self.relations:
             return Outcome(self.p.cpu_tuple_cost, RATES.row)
-        return min(self._finished(path) for path in self._joined(config, loops))
+        tables = {r.table for r in self.block.relations if r.table}
+        key = (frozenset(s for t in tables for s in config.get(t, ())), round(loops))
+        if key not in self._outcomes:
+            self._bases.clear()
+            self._outcomes[key] = min(self._finished(path) for path in self._joined(config, loops))
+        return self._outcomes[key]
 
     @cached_property
     def _share(self) -> float:
@@ -329,6 +337,12 @@ class BlockPlanner:
         return Path(rows, outer.startup + inner.startup, total, outer.ordered, work)
 
     def _base(self, alias: str, config: Config, join_keys: frozenset[str], loops: float) -> list[Path]:
+        key = (alias, join_keys, loops)
+        if key not in self._bases:
+            self._bases[key] = self._found_base(alias, config, join_keys, loops)
+        return self._bases[key]
+
+    def _found_base(self, alias: str, config: Config, join_keys: frozenset[str], loops: float) -> list[Path]:
         relation = self.relations[alias]
         table = self._table(relation)
         if table is None:

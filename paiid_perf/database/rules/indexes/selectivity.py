@@ -21,7 +21,7 @@ DEFAULT_MATCH = 0.005
 DEFAULT_OTHER = 0.3333333333
 #: Where the bounds or the pattern are parameters, PostgreSQL takes 0.5 % for a generic plan: to advise by that would be
 #: to bet on constants that hardly anybody asks with.
-UNKNOWN_RANGE = 0.08
+UNKNOWN_RANGE = 0.15
 UNKNOWN_MATCH = 0.04
 #: Operators whose estimate needs no statistics of ours (contsel, matchingsel, tsmatchsel).
 _FIXED: dict[Op, float] = {
