@@ -3,7 +3,13 @@
 from paiid_perf.models.database import StatementSnapshot
 from paiid_perf.models.monitoring import Alert, AlertRule, Metric, MetricBatch, Score
 from paiid_perf.models.optimization import OptimizationRun, PhaseRun, Recommendation
-from paiid_perf.models.security import BlockedAddress, LoginFailure, PasswordRecord, SecurityEvent
+from paiid_perf.models.security import (
+    BlockedAddress,
+    LoginFailure,
+    PasswordRecord,
+    SecurityEvent,
+    UserSession,
+)
 
 __all__ = [
     "Alert",
@@ -19,4 +25,5 @@ __all__ = [
     "Score",
     "SecurityEvent",
     "StatementSnapshot",
+    "UserSession",
 ]

@@ -110,3 +110,31 @@ class PasswordRecord(models.Model):
 
     def __str__(self) -> str:
         return f"{self.set_at:%Y-%m-%d}"
+
+
+class UserSession(models.Model):
+    """A session that somebody is logged in with, so that sessions can be counted, listed and ended."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.CASCADE, related_name="+", verbose_name=_("user")
+    )
+    key = models.CharField(_("session key"), max_length=64, unique=True)
+    began_at = models.DateTimeField(_("began at"))
+    seen_at = models.DateTimeField(_("seen at"))
+    ends_at = models.DateTimeField(_("ends at"))
+    """When it ends if nothing more is heard of it."""
+    address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    agent = models.CharField(_("user agent"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("session")
+        verbose_name_plural = _("sessions")
+        ordering = ("began_at", "pk")
+        permissions = (("end_session", _("Can end other people's sessions")),)
+        indexes = (
+            models.Index(fields=["user", "began_at"], name="perf_session_user"),
+            models.Index(fields=["ends_at"], name="perf_session_ends"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.began_at:%Y-%m-%d %H:%M}"

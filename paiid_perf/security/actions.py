@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.exceptions import ActionRefused
-from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent
+from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent, UserSession
 from paiid_perf.security import background, blocks, facts, rules
 from paiid_perf.security.events import buffer, record_event
 from paiid_perf.security.types import SecurityEventData
@@ -70,16 +70,18 @@ def ban_by_events(addresses: set[str], now: datetime, settings: Settings) -> lis
 
 
 def prune(settings: Settings, now: datetime) -> dict[str, int]:
-    """Delete events past their retention, failures whose window is over, blocks that expired; rows by model."""
+    """Delete events past their retention, failures, blocks and sessions that are over; rows by model."""
     return {
         "events": _delete_in_batches(SecurityEvent, at__lt=now - settings.SECURITY_EVENT_RETENTION),
         "failures": _delete_in_batches(LoginFailure, window_ends_at__lt=now),
         "blocks": _delete_in_batches(BlockedAddress, expires_at__lt=now),
+        "sessions": _delete_in_batches(UserSession, ends_at__lt=now),
     }
 
 
 def _delete_in_batches(
-    model: type[SecurityEvent] | type[LoginFailure] | type[BlockedAddress], **old: datetime
+    model: type[SecurityEvent] | type[LoginFailure] | type[BlockedAddress] | type[UserSession],
+    **old: datetime,
 ) -> int:
     deleted = 0
     while keys := list(model._default_manager.filter(**old).order_by().values_list("pk", flat=True)[:BATCH]):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import unicodedata
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.hashers import check_password
@@ -19,6 +22,8 @@ from paiid_perf.models import PasswordRecord
 
 #: Each remembered password costs one hash (about 0.2 s) whenever a new one is chosen.
 HISTORY_CAP = 12
+#: The date of a password that somebody else knows: expired under any policy (NIST SP 800-63B-4 §3.1.1.2).
+COMPROMISED = datetime(1970, 1, 1, tzinfo=UTC)
 #: Validators that need to know when passwords were set and what they were.
 REMEMBERING = frozenset(f"{__name__}.{name}" for name in ("HistoryValidator", "MinimumAgeValidator"))
 
@@ -74,6 +79,47 @@ class ContextWordsValidator:
 
     def get_help_text(self) -> str:
         return _("Not built around your name or the name of this site.")
+
+
+class BreachedPasswordsValidator:
+    """No password of a list of known ones: a text file of SHA-1 hashes in order, one a line, as *Have I Been Pwned*
+    offers it (``HASH`` or ``HASH:count``). It is searched where it lies: some 30 reads for a billion lines.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def validate(self, password: str, user: Any = None) -> None:
+        """ValidationError when the password is in the file; OSError when there is no file."""
+        if is_listed(self.path, hashlib.sha1(password.encode(), usedforsecurity=False).hexdigest().upper()):
+            raise ValidationError(
+                _("This password has appeared in a data breach: choose another."), code="password_breached"
+            )
+
+    def get_help_text(self) -> str:
+        return _("Not known from a data breach.")
+
+
+def is_listed(path: str, digest: str) -> bool:
+    """Whether a file of sorted lines has one that starts with ``digest`` (binary search over its bytes)."""
+    wanted = digest.encode()
+    with Path(path).open("rb") as file:
+        low, high = 0, file.seek(0, os.SEEK_END)
+        while low < high:
+            middle = (low + high) // 2
+            file.seek(middle)
+            if middle:
+                file.seek(middle - 1)
+                file.readline()
+            line = file.readline()
+            found = line[: len(wanted)].upper()
+            if found == wanted:
+                return True
+            if line and found < wanted:
+                low = file.tell()
+            else:
+                high = middle
+    return False
 
 
 class HistoryValidator:
@@ -144,8 +190,17 @@ def password_set_at(user: Any) -> datetime | None:
 
 
 def is_expired(set_at: datetime | None, maximum: timedelta | None, now: datetime) -> bool:
-    """Whether a password is older than ``maximum`` (None: they do not expire; unknown age: not yet)."""
-    return maximum is not None and set_at is not None and now - set_at >= maximum
+    """Whether a password is compromised or older than ``maximum`` (None: no age is too old; unknown: not yet)."""
+    if set_at is None:
+        return False
+    return set_at <= COMPROMISED or (maximum is not None and now - set_at >= maximum)
+
+
+def mark_compromised(user: Any) -> None:
+    """The user must choose another password at the next login (end their sessions, too: ``end_sessions``)."""
+    PasswordRecord.objects.filter(user=user).update(set_at=COMPROMISED)
+    if not PasswordRecord.objects.filter(user=user).exists():
+        remember_password(user, COMPROMISED)
 
 
 def strength_bits(password: str) -> float:

@@ -199,5 +199,5 @@ def test_old_rows_are_pruned():
     SecurityEvent.objects.create(at=now - timedelta(days=89), kind="y", severity="low")
     LoginFailure.objects.create(key="a", window_ends_at=now - HOUR, count=3)
     BlockedAddress.objects.create(network="203.0.113.7", expires_at=now - HOUR)
-    assert actions.prune(get_settings(), now) == {"events": 1, "failures": 1, "blocks": 1}
+    assert actions.prune(get_settings(), now) == {"events": 1, "failures": 1, "blocks": 1, "sessions": 0}
     assert SecurityEvent.objects.get().kind == "y"
