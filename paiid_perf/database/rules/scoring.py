@@ -88,7 +88,8 @@ def _xids(health: Health) -> float | None:
 def _keys(health: Health) -> float | None:
     if health.sequences.unavailable:
         return None
-    return max((s.used * 100 for s in health.sequences.rows if not s.cycles), default=0.0)
+    used = [s.used for s in health.sequences.rows if not s.cycles] + [k.used for k in health.keys.rows]
+    return max(used, default=0.0) * 100
 
 
 def _connections(health: Health) -> float | None:

@@ -14,7 +14,7 @@ from paiid_perf.database import advice
 from paiid_perf.database.facts.metrics import Sample, gauges
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules import scoring
-from paiid_perf.database.types import Health, Panel
+from paiid_perf.database.types import Health, KeyFact, Panel
 from tests.unit.database import build
 from tests.unit.database.build import NOW
 
@@ -184,3 +184,12 @@ def test_the_hit_ratio_stays_a_ratio(hit: int, read: int, more_hit: int, more_re
     after = Sample(60, BASE | {"hit": hit + more_hit, "read": read + more_read})
 
     assert 0 <= gauges(after, before).get("db.hit_ratio", 0) <= 1
+
+
+def test_the_fullest_key_counts_whether_a_sequence_feeds_it_or_not() -> None:
+    key = KeyFact("public", "line", "order_id", "integer", 2**30, 2**31 - 1)
+    health = build.health(sequences=[build.sequence(1_000)], keys=[key])
+
+    (found,) = [s for s in scoring.scored(health, 0) if s.name == "sequences"]
+
+    assert found.value == pytest.approx(50.0)
