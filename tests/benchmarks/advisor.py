@@ -375,9 +375,12 @@ def run_mix(url: str, mix: Mix, advisors: Sequence[str]) -> dict[str, Any]:
         if advised.note:
             rows[name] = {"note": advised.note}
             continue
-        with _copied(url) as copy, built(copy, advised.statements) as (size, failed):
-            with open_database(copy) as connection:
-                result = mix.pass_(connection, cpu_ms(connection), YARDSTICK)
+        with (
+            _copied(url) as copy,
+            built(copy, advised.statements) as (size, failed),
+            open_database(copy) as connection,
+        ):
+            result = mix.pass_(connection, cpu_ms(connection), YARDSTICK)
         speedup = {
             "speedup": round(result.rate / base.rate, 3),
             "hot_ratio": {t: round(r, 3) for t, r in result.hot.items()},

@@ -36,8 +36,8 @@ DDL = (
         warehouse_id int, promotion_id int, ship_mode text, quantity int, list_price numeric(9,2),
         sale_price numeric(9,2), ship_cost numeric(9,2), net_paid numeric(9,2), net_profit numeric(9,2),
         PRIMARY KEY (order_id, line))""",
-    """CREATE TABLE web_return (order_id int, line int, day_id int, product_id int, customer_id int, amount numeric(9,2),
-        fee numeric(9,2), PRIMARY KEY (order_id, line))""",
+    """CREATE TABLE web_return (order_id int, line int, day_id int, product_id int, customer_id int,
+        amount numeric(9,2), fee numeric(9,2), PRIMARY KEY (order_id, line))""",
     """CREATE TABLE stock_level (day_id int, product_id int, warehouse_id int, on_hand int,
         PRIMARY KEY (day_id, product_id, warehouse_id))""",
 )
@@ -213,8 +213,8 @@ TEXTS = (
     """SELECT d.year, p.category, sum(s.sale_price) FROM day d, store_sale s, product p WHERE d.day_id = s.day_id
        AND s.product_id = p.product_id AND p.class = '{class}' AND d.quarter = {quarter} AND d.year = {year}
        GROUP BY d.year, p.category ORDER BY 3 DESC LIMIT 100""",
-    """SELECT p.sku, avg(s.quantity), avg(s.list_price), avg(s.discount) FROM store_sale s, profile f, customer c, day d,
-       promotion o, product p WHERE s.day_id = d.day_id AND s.product_id = p.product_id
+    """SELECT p.sku, avg(s.quantity), avg(s.list_price), avg(s.discount) FROM store_sale s, profile f, customer c,
+       day d, promotion o, product p WHERE s.day_id = d.day_id AND s.product_id = p.product_id
        AND s.customer_id = c.customer_id AND c.profile_id = f.profile_id AND s.promotion_id = o.promotion_id
        AND f.gender = '{gender}' AND f.marital = '{marital}' AND f.education = '{education}' AND o.channel =
        '{channel}'
@@ -356,8 +356,8 @@ TEXTS = (
        AND p.product_id = s.product_id AND st.store_id = s.store_id AND s.customer_id = r.customer_id
        AND s.product_id = r.product_id AND s.sale_id = r.sale_id AND r.customer_id = w.customer_id
        AND r.product_id = w.product_id GROUP BY p.sku, st.state ORDER BY 1, 2 LIMIT 100""",
-    """SELECT c.customer_id, a.city, sum(s.net_profit) FROM store_sale s, day d, store st, profile f, customer c, address a
-       WHERE s.day_id = d.day_id AND s.store_id = st.store_id AND s.customer_id = c.customer_id
+    """SELECT c.customer_id, a.city, sum(s.net_profit) FROM store_sale s, day d, store st, profile f, customer c,
+       address a WHERE s.day_id = d.day_id AND s.store_id = st.store_id AND s.customer_id = c.customer_id
        AND c.profile_id = f.profile_id AND c.address_id = a.address_id AND f.dependents = 6 AND f.vehicles > {vehicles}
        AND d.dow = 1 AND d.year = {year} AND st.employees BETWEEN 200 AND 260 GROUP BY c.customer_id, a.city
        ORDER BY 3 DESC LIMIT 100""",

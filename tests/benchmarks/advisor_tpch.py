@@ -47,17 +47,22 @@ NATIONS = (
 )  # fmt: skip
 REGIONS = ("AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST")
 SEGMENTS = ("AUTOMOBILE", "BUILDING", "FURNITURE", "HOUSEHOLD", "MACHINERY")
-COLOURS = tuple(
-    "almond antique azure beige black blue brown chocolate coral cornsilk cyan dark dim drab forest frosted gold "
-    "green grey honeydew hot indian ivory khaki lace lavender lemon light lime linen magenta maroon midnight mint "
-    "misty moccasin navy olive orange orchid pale papaya peach pink plum powder puff purple red rose royal saddle "
-    "salmon sandy sienna sky slate smoke snow spring steel tan thistle tomato turquoise violet wheat white".split()
-)
-WORDS = tuple(
-    "furiously quickly carefully slyly blithely special pending regular express final ironic even bold silent "
-    "requests deposits packages accounts instructions theodolites foxes ideas dependencies platelets sleep nag "
-    "haggle wake boost detect integrate cajole across along above among the after between".split()
-)
+COLOURS = (
+    "almond", "antique", "azure", "beige", "black", "blue", "brown", "chocolate", "coral", "cornsilk",
+    "cyan", "dark", "dim", "drab", "forest", "frosted", "gold", "green", "grey", "honeydew", "hot",
+    "indian", "ivory", "khaki", "lace", "lavender", "lemon", "light", "lime", "linen", "magenta", "maroon",
+    "midnight", "mint", "misty", "moccasin", "navy", "olive", "orange", "orchid", "pale", "papaya", "peach",
+    "pink", "plum", "powder", "puff", "purple", "red", "rose", "royal", "saddle", "salmon", "sandy",
+    "sienna", "sky", "slate", "smoke", "snow", "spring", "steel", "tan", "thistle", "tomato", "turquoise",
+    "violet", "wheat", "white",
+)  # fmt: skip
+WORDS = (
+    "furiously", "quickly", "carefully", "slyly", "blithely", "special", "pending", "regular", "express",
+    "final", "ironic", "even", "bold", "silent", "requests", "deposits", "packages", "accounts",
+    "instructions", "theodolites", "foxes", "ideas", "dependencies", "platelets", "sleep", "nag", "haggle",
+    "wake", "boost", "detect", "integrate", "cajole", "across", "along", "above", "among", "the", "after",
+    "between",
+)  # fmt: skip
 TYPES = (
     ("STANDARD", "SMALL", "MEDIUM", "LARGE", "ECONOMY", "PROMO"),
     ("ANODIZED", "BURNISHED", "PLATED", "POLISHED", "BRUSHED"),
