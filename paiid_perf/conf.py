@@ -87,7 +87,7 @@ class Settings:
     LOCK_TIMEOUT: timedelta = timedelta(seconds=2)
     """On every lock that an action waits for."""
     INDEX_STORAGE_BUDGET_MB: int = 0
-    """Megabytes that new indexes may take together; 0: a tenth of the database, at least 256."""
+    """Megabytes that new indexes may take together; 0: two fifths of the database, at least 64."""
     INDEX_MAX_WIDTH: int = 3
     """Columns of an advised index at the most."""
     INDEX_REST: timedelta = timedelta(hours=1)

@@ -90,6 +90,8 @@ class _Look:
     unread: int
     declared: Mapping[IndexCandidate, IndexSpec | str]
     models: Mapping[TableKey, ModelFact]
+    cut_short: bool
+    """Whether there was no time to parse every statement."""
 
     @cached_property
     def by_table(self) -> Mapping[TableKey, Sequence[Pair]]:
@@ -173,9 +175,9 @@ def _look(
     catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
     workload = workload_facts.timed(session, with_unfinished(workload), catalog)
     pairs, unread = _parsed(workload, catalog, late)
-    return _Look(
-        catalog, workload, pairs, unread, model_facts.declared(declared, catalog), model_facts.owners(catalog)
-    )
+    declarations = model_facts.declared(declared, catalog)
+    owners = model_facts.owners(catalog)
+    return _Look(catalog, workload, pairs, unread, declarations, owners, unread > 0 and late(PARSED))
 
 
 def with_unfinished(workload: Workload) -> Workload:
@@ -242,7 +244,7 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
         _summary(look, problem),
         source.name,
         (*look.workload.notes, *_notes(look)),
-        out_of_time=chosen.out_of_time or pool.cut_short or terms.late(1.0),
+        out_of_time=look.cut_short or chosen.out_of_time or pool.cut_short or terms.late(1.0),
     )
 
 
