@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -273,6 +273,129 @@ CASES = [
         never=r"outside",
     ),
     Case(
+        "covering, for an index-only scan",
+        ORDERS,
+        tuple(f"SELECT sum(amount) FROM orders WHERE product_id BETWEEN {n} AND {n + 30}" for n in (10, 90)),
+        (r"orders \(product_id(, amount)?\)( include \(amount\))?",),
+    ),
+    Case(
+        "append-only time",
+        "CREATE TABLE ticks (id bigserial PRIMARY KEY, at timestamptz NOT NULL, price numeric, note text);"
+        "INSERT INTO ticks (at, price, note) SELECT timestamptz '2025-01-01' + i * interval '1 second', i % 100, "
+        "repeat('x', 120) FROM generate_series(1, 60000) i;",
+        ("SELECT avg(price) FROM ticks WHERE at BETWEEN '2025-01-01 05:00' AND '2025-01-01 05:30'",),
+        (r"ticks (using brin )?\(at",),
+    ),
+    Case(
+        "full text",
+        CUSTOMERS + "ALTER TABLE customers ADD words tsvector; UPDATE customers SET words = "
+        "to_tsvector('simple', 'w' || id % 4000 || ' v' || id % 3000);",
+        ("SELECT id FROM customers WHERE words @@ to_tsquery('simple', 'w77')",),
+        (r"customers using gin \(words\)",),
+    ),
+    Case(
+        "an update looks for its rows",
+        ORDERS,
+        ("UPDATE orders SET note = 'seen' WHERE customer_id = 77 AND product_id = 3",),
+        (r"orders \(customer_id",),
+    ),
+    Case(
+        "a delete looks for its rows",
+        ORDERS,
+        ("DELETE FROM orders WHERE email = 'User7@example.org' AND amount < 0",),
+        (r"orders \(email",),
+    ),
+    Case(
+        "a delete by another table",
+        ORDERS + CUSTOMERS,
+        (
+            "DELETE FROM orders o USING customers c WHERE c.id = o.customer_id AND c.name = md5('77') AND o.amount < 0",
+        ),
+        (r"(customers \(name|orders \(customer_id)",),
+    ),
+    Case(
+        "a merge finds its target",
+        ORDERS
+        + "CREATE TABLE news (who bigint, what numeric); INSERT INTO news VALUES (7, 1), (8, 2); ANALYZE news;",
+        (
+            "MERGE INTO orders o USING news n ON o.customer_id = n.who AND o.product_id = 1 "
+            "WHEN MATCHED THEN UPDATE SET note = 'm'",
+        ),
+        (r"orders \((customer_id|product_id)",),
+    ),
+    Case(
+        "lateral, the newest few of each",
+        ORDERS + CUSTOMERS,
+        (
+            "SELECT c.id, l.at FROM customers c CROSS JOIN LATERAL (SELECT o.at FROM orders o "
+            "WHERE o.customer_id = c.id ORDER BY o.at DESC LIMIT 3) l WHERE c.country = 'C9'",
+        ),
+        (r"orders \(customer_id",),
+    ),
+    Case(
+        "what a foreign key's cascade looks for",
+        ORDERS + CUSTOMERS,
+        ("SELECT 1 FROM ONLY public.orders x WHERE customer_id OPERATOR(pg_catalog.=) 7 FOR KEY SHARE OF x",),
+        (r"orders \(customer_id",),
+    ),
+    Case(
+        "a materialized view is a table to read",
+        ORDERS
+        + "CREATE MATERIALIZED VIEW totals AS SELECT customer_id, product_id, sum(amount) AS total FROM orders "
+        "GROUP BY 1, 2;",
+        ("SELECT total FROM totals WHERE customer_id = 7",),
+        (r"totals \(customer_id",),
+    ),
+    Case(
+        "a page further on",
+        ORDERS,
+        ("SELECT * FROM orders WHERE (at, id) < ('2025-06-01', 77) ORDER BY at DESC, id DESC LIMIT 10",),
+        (r"orders \(at",),
+    ),
+    Case(
+        "a list of values",
+        ORDERS,
+        ("SELECT * FROM orders WHERE customer_id IN (7, 9, 11) AND status = 'open'",),
+        (r"orders \((customer_id|status)",),
+    ),
+    Case(
+        "any of an array",
+        ORDERS,
+        ("SELECT * FROM orders WHERE customer_id = ANY('{7,9}'::bigint[])",),
+        (r"orders \(customer_id",),
+    ),
+    Case(
+        "asked once, in a database that asks something else all day",
+        ORDERS,
+        (
+            "SELECT count(*) FROM orders WHERE customer_id = 7",
+            *("SELECT sum(length(note)) FROM orders",) * 60,
+        ),
+        never=r"note",
+        times=2,
+    ),
+    Case(
+        "a primary key and a unique constraint stay, used or not",
+        CUSTOMERS
+        + "ALTER TABLE customers ADD CONSTRAINT one UNIQUE (name); CREATE INDEX more ON customers (name, id);",
+        ("SELECT id FROM customers WHERE name = 'x'",),
+        never=r"public\.(one|customers_pkey)$",
+    ),
+    Case(
+        "a partial index is not made redundant by one with another predicate",
+        ORDERS + "CREATE INDEX few ON orders (customer_id) WHERE status = 'open';"
+        "CREATE INDEX others ON orders (customer_id, at) WHERE status = 'done';",
+        ("SELECT * FROM orders WHERE customer_id = 50 AND status = 'open'",),
+        never=r"public\.(few|others)$",
+    ),
+    Case(
+        "a shorter one with more INCLUDE stays",
+        ORDERS + "CREATE INDEX short ON orders (customer_id) INCLUDE (amount); "
+        "CREATE INDEX wide ON orders (customer_id, at);",
+        ("SELECT amount FROM orders WHERE customer_id = 50",),
+        never=r"public\.short$",
+    ),
+    Case(
         "every order updates it",
         ORDERS,
         ("SELECT id FROM orders WHERE amount = 123 LIMIT 1", *AMOUNTS),
@@ -336,8 +459,8 @@ def clean_database() -> Iterator[None]:
 def _relations() -> set[tuple[str, str]]:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT relname, CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END FROM pg_class "
-            "WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v') "
+            "SELECT relname, CASE relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'TABLE' END "
+            "FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm') "
             "AND NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = pg_class.oid AND d.deptype = 'e')"
         )
         return set(cursor.fetchall())
@@ -377,6 +500,31 @@ def test_planted_pathology(case: Case, clean_database: None) -> None:
     for wanted in case.wants:
         assert any(re.search(wanted, k) for k in keys), (wanted, keys, refused, advice.workload)
     assert not any(re.search(case.never, k) for k in keys), (case.never, keys)
+
+
+#: As many scans of the table as a busy site makes in 40 days.
+BUSY = "DO $$ BEGIN FOR n IN 1..41000 LOOP PERFORM 1 FROM orders WHERE id = n; END LOOP; END $$"
+
+
+def test_what_nothing_used_for_five_weeks_goes_and_what_a_foreign_key_needs_stays(
+    clean_database: None,
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_stat_reset()")
+    plant(
+        ORDERS
+        + "CREATE TABLE buyers (id bigint PRIMARY KEY); INSERT INTO buyers SELECT generate_series(0, 2000);"
+        "ALTER TABLE orders ADD FOREIGN KEY (customer_id) REFERENCES buyers;"
+        "CREATE INDEX fk ON orders (customer_id, note); CREATE INDEX idle ON orders (note, at);",
+        (BUSY, "SELECT amount FROM orders WHERE id = 7", "SELECT pg_stat_force_next_flush()", "SELECT 1"),
+        1,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()")
+        ((since,),) = cursor.fetchall()
+    for days, dropped in ((30, []), (40, ["public.idle"])):
+        advice = advise(get_settings(), now=since + timedelta(days=days), candidates=())
+        assert [p.key for p in advice.proposals if p.kind == "index_drop"] == dropped
 
 
 def test_what_is_proposed_can_be_executed_and_is_then_not_proposed_again(clean_database: None) -> None:
