@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 
 from django.utils.functional import Promise
 
-from paiid_perf.conf import Settings
+from paiid_perf.conf import Policy, Settings
 
 Json = Mapping[str, Any]
 Risk = Literal["low", "medium", "high"]
@@ -174,6 +174,10 @@ class PhaseContext(Protocol):
 
     @property
     def dry_run(self) -> bool: ...
+    def policy(self, kind: str) -> Policy:
+        """The policy of that kind of change in this run; a person at the keyboard may have raised it to ``auto``."""
+        ...
+
     def progress(self, fraction: float, step: str) -> None:
         """Say how far this phase is (0–1) and what it does now."""
         ...

@@ -19,7 +19,7 @@ from concurrent.futures import wait as wait_for_flights
 from datetime import timedelta
 from typing import Any, NamedTuple, TypeVar, cast
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections
 
 from paiid_perf import invalidation
@@ -27,6 +27,7 @@ from paiid_perf.cache.backends import Reading, Store, current_store
 from paiid_perf.cache.envelope import Envelope, is_early, is_fresh, open_, seal, stamp_of
 from paiid_perf.cache.flights import FlightKey, flights
 from paiid_perf.cache.keys import key_maker, storage_key
+from paiid_perf.cache.learning import learner
 from paiid_perf.cache.serialization import Unreadable, decode, encode
 from paiid_perf.cache.strategies import KEPT_UNTIL_INVALIDATED
 from paiid_perf.cache.types import CacheStrategy
@@ -73,6 +74,7 @@ class _Seen(NamedTuple):
     value: Any = None
     early: bool = False
     stored: bytes | None = None
+    cost_ms: int = 0
 
 
 # --- the host's functions ------------------------------------------------------------------------------
@@ -238,6 +240,7 @@ def cached(
         tags_for = tags if callable(tags) else lambda *_, **__: tags
         wrap = _acached if inspect.iscoroutinefunction(function) else _cached
         wrapper: Any = wrap(function, make_key, strategy, tags_for)
+        wrapper.warm_entry = functools.partial(_warm_entry, function, make_key, strategy, tags_for)
         wrapper.key_for = make_key
         wrapper.forget = lambda *args, **kwargs: delete(make_key(*args, **kwargs), strategy=strategy)
         return cast(F, wrapper)
@@ -245,13 +248,46 @@ def cached(
     return decorate
 
 
+class WarmEntry(NamedTuple):
+    """One call of a ``cached`` function, as a warmer yields it."""
+
+    strategy: str
+    key: str
+    compute: Callable[[], Any]
+    tags: Iterable[Target]
+
+
+def _warm_entry(
+    function: Callable[..., Any],
+    make_key: Callable[..., str],
+    strategy: Strategy,
+    tags_for: Callable[..., Iterable[Target]],
+    *args: Any,
+    **kwargs: Any,
+) -> WarmEntry:
+    plain = async_to_sync(function) if inspect.iscoroutinefunction(function) else function
+    return WarmEntry(
+        strategy_named(strategy).name,
+        make_key(*args, **kwargs),
+        functools.partial(plain, *args, **kwargs),
+        tags_for(*args, **kwargs),
+    )
+
+
+def _remember(key: str, strategy: Strategy, function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    named = strategy if isinstance(strategy, str) else strategy.name
+    learner.made_by(storage_key(named, key), function, args, kwargs)
+
+
 def _cached(
     function: Callable[..., T], make_key: Callable[..., str], strategy: Strategy, tags_for: Callable[..., Any]
 ) -> Callable[..., T]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> T:
+        key = make_key(*args, **kwargs)
+        _remember(key, strategy, function, args, kwargs)
         return get_or_compute(
-            make_key(*args, **kwargs),
+            key,
             lambda: function(*args, **kwargs),
             strategy=strategy,
             tags=tags_for(*args, **kwargs),
@@ -268,8 +304,10 @@ def _acached(
 ) -> Callable[..., Awaitable[T]]:
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> T:
+        key = make_key(*args, **kwargs)
+        _remember(key, strategy, function, args, kwargs)
         return await aget_or_compute(
-            make_key(*args, **kwargs),
+            key,
             lambda: function(*args, **kwargs),
             strategy=strategy,
             tags=tags_for(*args, **kwargs),
@@ -302,6 +340,7 @@ def _look(store: Store, entry: _Entry) -> _Seen:
     name = entry.strategy.name
     recorder.count("cache.hits" if seen.found else "cache.misses", name)
     recorder.observe("cache.read_ms", name, (time.perf_counter() - began) * 1000)
+    learner.looked(entry.key, seen.cost_ms, len(seen.stored or b""))
     return seen
 
 
@@ -322,7 +361,7 @@ def _judged(entry: _Entry, reading: Reading) -> _Seen:
         recorder.count("cache.unreadable", entry.strategy.name)
         return _Seen(stamp)
     early = is_early(envelope, now, entry.strategy.early, 1.0 - random.random())  # noqa: S311 # no secret
-    return _Seen(stamp, True, value, early, reading.stored)
+    return _Seen(stamp, True, value, early, reading.stored, envelope.cost_ms)
 
 
 def _value(entry: _Entry, envelope: Envelope) -> Any:

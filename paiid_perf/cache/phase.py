@@ -19,7 +19,6 @@ from paiid_perf.cache.facts import read_facts
 from paiid_perf.cache.types import (
     CacheFacts,
     CacheStrategy,
-    CacheWarmer,
     ConfigAdvice,
     Mark,
     StrategyAdvice,
@@ -89,8 +88,8 @@ def _strategy_proposal(advice: StrategyAdvice) -> Proposal:
 
 
 def _warm(ctx: PhaseContext) -> tuple[WarmReport, ...]:
-    policy = ctx.settings.policy("cache_warm")
-    if policy == "off" or not ctx.settings.VALUE_CACHE or not registry.all(CacheWarmer):
+    policy = ctx.policy("cache_warm")
+    if policy == "off" or not ctx.settings.VALUE_CACHE:
         return ()
     only_look = ctx.dry_run or ctx.settings.KILL_SWITCH or policy != "auto"
     return warm(
@@ -165,6 +164,7 @@ def _details(facts: CacheFacts, warmed: Sequence[WarmReport], settled: dict[str,
             "of_keys": facts.sampled_of,
             "groups": [asdict(group) for group in rules.groups(facts.sample)],
         },
+        "worth": [{"key": key, "saved_ms_per_kb": saved} for key, saved in facts.worth],
         "warming": [asdict(report) for report in warmed],
         "changes": settled,
     }

@@ -190,6 +190,8 @@ class CacheFacts:
     """Why the server could not be read; empty where it could."""
     use: tuple[UseFacts, ...] = ()
     sample: tuple[KeyFacts, ...] = ()
+    worth: tuple[tuple[str, int], ...] = ()
+    """(key, ms of computing saved per kB) of the keys that the cache saves most with, the best first."""
     sampled_of: int = 0
     """Keys in the database that the sample was drawn from."""
 

@@ -12,17 +12,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
+from django.db import DatabaseError
+from django.utils import timezone
 from redis.exceptions import RedisError
 
 from paiid_perf import invalidation
 from paiid_perf.cache import rules
 from paiid_perf.cache.backends import Store, current_store
 from paiid_perf.cache.envelope import is_fresh, open_, stamp_of
-from paiid_perf.cache.facts import read_server
+from paiid_perf.cache.facts import read_server, recipes
 from paiid_perf.cache.keys import storage_key
-from paiid_perf.cache.manager import CacheUnavailable, refresh
+from paiid_perf.cache.learning import Recipe, function_of
+from paiid_perf.cache.manager import CacheUnavailable, WarmEntry, refresh
 from paiid_perf.cache.serialization import Unreadable
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer, WarmReport
 from paiid_perf.conf import get_settings
@@ -34,6 +39,8 @@ from paiid_perf.telemetry import recorder
 logger = logging.getLogger("paiid_perf")
 #: Keys whose freshness is looked up in one round trip.
 BATCH = 100
+#: Name of the warmer of what traffic taught about a strategy.
+LEARNED = "learned {}"
 Progress = Callable[[float, str], None]
 
 
@@ -68,14 +75,21 @@ def warm(
     *names: str,
     budget: timedelta | None = None,
     dry_run: bool = False,
-    progress: Progress = lambda _, __: None,
+    progress: Progress = lambda fraction, step: None,
 ) -> tuple[WarmReport, ...]:
-    """Warm the named warmers (all where none is named); what each did. Errors of a host's code are reported.
+    """Warm the named warmers (where none is named all, and what traffic taught); what each did.
 
+    Errors of a host's code are reported.
     ``budget`` (CACHE_WARM_BUDGET where None) is shared: what one leaves the next may use. With ``dry_run`` nothing
     is computed, and ``left`` says how many keys would be.
     """
-    warmers = [w for w in registry.all(CacheWarmer) if not names or w.name in names]
+    warmers = [w for w in registry.all(CacheWarmer) if w.name in names] if names else _warmers()
+    return _warm_all(tuple(warmers), budget, dry_run, progress)
+
+
+def _warm_all(
+    warmers: Sequence[CacheWarmer], budget: timedelta | None, dry_run: bool, progress: Progress
+) -> tuple[WarmReport, ...]:
     seconds = (budget or get_settings().CACHE_WARM_BUDGET).total_seconds()
     whole = Budget(seconds, has_room=_server_has_room)
     reports = []
@@ -86,10 +100,44 @@ def warm(
 
 
 def warm_due(budget: timedelta | None = None) -> tuple[WarmReport, ...]:
-    """Warm what no process has warmed within its ``every`` (for a schedule)."""
+    """Warm what no process has warmed within its ``every``, learned calls too (for a schedule)."""
     store = current_store()
-    due = [w.name for w in registry.all(CacheWarmer) if store.lock(_key("due", w.name), _ms(w.every))]
-    return warm(*due, budget=budget) if due else ()
+    due = [w for w in _warmers() if store.lock(_key("due", w.name), _ms(w.every))]
+    return _warm_all(due, budget, dry_run=False, progress=lambda fraction, step: None)
+
+
+def _warmers() -> tuple[CacheWarmer, ...]:
+    """Those that the host declares, then those that traffic taught."""
+    return (*registry.all(CacheWarmer), *_learned())
+
+
+def _learned() -> Iterator[CacheWarmer]:
+    """A warmer for each strategy whose ``cached`` functions traffic has shown to be worth it, the best calls first."""
+    found: dict[str, list[WarmEntry]] = {}
+    try:
+        taught = tuple(recipes(timezone.now()))
+    except DatabaseError:
+        logger.warning("what traffic taught cannot be read; only the declared warmers run.", exc_info=True)
+        return
+    for entry in filter(None, map(_entry_of, taught)):
+        found.setdefault(entry.strategy, []).append(entry)
+    for strategy, entries in found.items():
+        yield CacheWarmer(
+            LEARNED.format(strategy),
+            warm=partial(map, itemgetter(slice(1, None)), entries),
+            strategy=strategy,
+        )
+
+
+def _entry_of(recipe: Recipe) -> WarmEntry | None:
+    """None where the code no longer takes such a call."""
+    function = function_of(recipe)
+    try:
+        entry: WarmEntry | None = function and function.warm_entry(*recipe.args, **recipe.kwargs)
+    except Exception:
+        logger.info("traffic taught a call that the code no longer takes: %s", recipe.function, exc_info=True)
+        return None
+    return entry
 
 
 def _warm_alone(warmer: CacheWarmer, budget: Budget, dry_run: bool) -> WarmReport:

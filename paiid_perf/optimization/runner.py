@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 from django.utils import timezone
 
-from paiid_perf.conf import Settings, get_settings
+from paiid_perf.conf import Policy, Settings, get_settings
 from paiid_perf.contracts import ChangeContext, Check, Phase, PhaseResult, Proposal
 from paiid_perf.exceptions import ActionRefused, AlreadyRunning
 from paiid_perf.models import OptimizationRun, PhaseRun, Recommendation, Score
@@ -278,6 +278,9 @@ class _Context:
     @property
     def dry_run(self) -> bool:
         return self.execution.terms.dry_run
+
+    def policy(self, kind: str) -> Policy:
+        return self.execution.terms.policy(kind)
 
     def propose(self, proposals: Iterable[Proposal]) -> Sequence[int]:
         return ledger.propose(proposals, now=self.now, settings=self.settings, run=self.execution.run)

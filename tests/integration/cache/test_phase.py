@@ -39,6 +39,10 @@ class Context:
     dry_run: bool = False
     proposed: list[Proposal] = field(default_factory=list)
     steps: list[float] = field(default_factory=list)
+    raised: str = ""
+
+    def policy(self, kind: str) -> str:
+        return self.raised or self.settings.policy(kind)
 
     def progress(self, fraction: float, step: str) -> None:
         self.steps.append(fraction)
@@ -380,6 +384,7 @@ def test_one_process_warms_at_a_time() -> None:
     assert warm_one(warmed).warmed == 5
 
 
+@pytest.mark.django_db
 @pytest.mark.usefixtures("any_cache", "plain_registered")
 def test_due_once_in_its_interval() -> None:
     warmed = Warmed(every=timedelta(minutes=1))
@@ -405,3 +410,12 @@ def test_the_phase_warms_by_policy(
     (report,) = [r for r in result.details["warming"] if r["warmer"] == "mine"] or [{"warmed": 0, "left": 0}]
     assert (report["warmed"], report["left"]) == (warmed, left)
     assert len(mine.computed) == warmed
+
+
+@pytest.mark.django_db
+def test_a_person_at_the_keyboard_raises_the_policy(server: Any, settings: Any) -> None:
+    settings.PAIID_PERF = {"POLICY": {"cache_warm": "report"}}
+    mine = Warmed(name="mine")
+    with registry.temporarily(PLAIN, mine.warmer):
+        run(raised="auto")
+    assert len(mine.computed) == 5
