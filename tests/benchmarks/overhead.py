@@ -234,7 +234,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--scale", type=int, default=10)
     options = parser.parse_args()
-    with start_servers("overhead", fresh=True) as servers:
+    # Not durable: a disk that others write to as well would drown what is measured.
+    with start_servers("overhead", fresh=True, durable=False) as servers:
         prepare(servers.database_url, options.scale)
         result = measure(servers.database_url, options.pairs, options.seconds, options.clients)
     if options.json:
