@@ -184,7 +184,7 @@ def _pattern(column: Column | None, predicate: Predicate) -> float:
     value = predicate.values[0] if predicate.values else None
     prefix = like_prefix(value)
     if prefix is None:
-        return UNKNOWN_MATCH
+        return UNKNOWN_MATCH if column is not None else DEFAULT_MATCH
     if not prefix:
         return DEFAULT_MATCH
     return max(0.20 ** len(prefix), 1e-5) * (1.0 if value and "%" in value else 0.5)
