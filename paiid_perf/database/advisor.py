@@ -78,6 +78,7 @@ class _Terms:
     budget_mb: float | None
     width: int
     late: Callable[[float], bool]
+    watched: int = WATCHED
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,11 @@ def advise(
     time_limit: float | None = None,
     candidates: Sequence[IndexCandidate] | None = None,
     statements: Iterable[Statement] | None = None,
+    watched: int = WATCHED,
 ) -> Advice:
     """Indexes to create and to drop for what the database really runs, and the candidates refused with reasons.
 
+    ``watched``: how many neighbours and writes of a table a change is judged by, besides the statements it is for.
     ``statements`` takes the place of pg_stat_statements (a file of SQL, say). ``time_limit`` is in seconds; past it
     the best set so far is returned.
 
@@ -132,7 +135,9 @@ def advise(
     limit = time_limit if time_limit is not None else settings.PHASE_TIMEOUT.total_seconds() / 3
     late = _deadline(clock, began, limit)
     declared = tuple(candidates) if candidates is not None else registry.all(IndexCandidate)
-    terms = _Terms(settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late)
+    terms = _Terms(
+        settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late, watched
+    )
     with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
         look = _look(session, declared, statements, late)
         if look is None:
@@ -236,7 +241,7 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
         catalog.database_bytes,
     )
     chosen = select(problem)
-    proposals = [_create(p, look, terms.alias, source.name) for p in chosen.picks]
+    proposals = [_create(p, look, terms, source.name) for p in chosen.picks]
     proposals += _drops(look, source, chosen, terms)
     return Advice(
         tuple(proposals),
@@ -458,7 +463,7 @@ def _notes(look: _Look) -> list[str]:
 # --- propose -----------------------------------------------------------------------------------------------
 
 
-def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
+def _create(pick: Pick, look: _Look, terms: _Terms, costs: str) -> Proposal:
     spec, table = pick.candidate.spec, look.catalog.tables[pick.candidate.spec.table]
     name = names.index_name(spec)
     model = look.models.get(spec.table)
@@ -478,7 +483,7 @@ def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
         undo=names.drop_sql(table.schema, name, concurrently=table.kind != "partitioned"),
         migration=render.migration(spec, name, model) if model else "",
         payload={
-            "alias": alias,
+            "alias": terms.alias,
             "schema": table.schema,
             "table": table.name,
             "name": name,
@@ -486,10 +491,10 @@ def _create(pick: Pick, look: _Look, alias: str, costs: str) -> Proposal:
             "analyze": any(not k.is_column for k in spec.keys),
             "queries": [
                 payload_query(e.queryid, e.text, e.calls, e.mean_ms, _rows(look, e.queryid))
-                for e in pick.effects[:AFFECTED]
+                for e in pick.effects[: max(AFFECTED, terms.watched)]
             ],
-            "watched": _neighbours(look, spec.table, {e.queryid for e in pick.effects}),
-            "writes": _writers(look, spec.table),
+            "watched": _neighbours(look, spec.table, {e.queryid for e in pick.effects}, terms.watched),
+            "writes": _writers(look, spec.table, terms.watched),
         },
     )
 
@@ -542,17 +547,19 @@ def _rows(look: _Look, queryid: str) -> float:
     return look.rows.get(queryid, 0.0)
 
 
-def _neighbours(look: _Look, table: TableKey, affected: set[str]) -> list[dict[str, Any]]:
+def _neighbours(
+    look: _Look, table: TableKey, affected: set[str], most: int = WATCHED
+) -> list[dict[str, Any]]:
     """The heaviest other statements on the table: what must not get slower."""
     reading = look.by_table.get(table, ())
     others = [s for s, q in reading if s.queryid not in affected and q.write is None]
-    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:WATCHED]]
+    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:most]]
 
 
-def _writers(look: _Look, table: TableKey) -> list[dict[str, Any]]:
+def _writers(look: _Look, table: TableKey, most: int) -> list[dict[str, Any]]:
     """The statements that write to the table most: each of its indexes makes them dearer."""
     found = [s for s, q in look.pairs if q.write is not None and q.write.table == table]
-    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in found[:WATCHED]]
+    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in found[:most]]
 
 
 # --- drops -------------------------------------------------------------------------------------------------

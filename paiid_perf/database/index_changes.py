@@ -141,7 +141,7 @@ def measure(payload: Json, ctx: ChangeContext) -> Measurement:
         numbers = _numbers(session, payload)
         if not statements:
             return Measurement("none", (), numbers)
-        if ctx.settings.VERIFY == "replay":
+        if ctx.settings.VERIFY == "replay" or payload.get("trial"):
             method = TRIAL if payload.get("trial") else "replay"
             return Measurement(method, tuple(_replayed(session, statements, payload, ctx)), numbers)
         return Measurement("window", tuple(_counted(session, statements)), numbers)

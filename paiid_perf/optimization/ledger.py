@@ -381,7 +381,7 @@ def _guarded(rec: Recommendation, context: ChangeContext, tally: Tally) -> None:
 
 
 def _judged_at_once(rec: Recommendation, settings: Settings) -> bool:
-    return settings.VERIFY == "replay" or rec.before.get("method") in {"none", "replay"}
+    return settings.VERIFY == "replay" or rec.before.get("method") in {"none", "replay", "trial"}
 
 
 def _judge(rec: Recommendation, context: ChangeContext, tally: Tally) -> None:

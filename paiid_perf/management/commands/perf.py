@@ -8,6 +8,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,18 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from paiid_perf.conf import get_settings
-from paiid_perf.database.advisor import advise
+from paiid_perf.database.advisor import WATCHED, advise
 from paiid_perf.database.index_types import Advice, Statement
 from paiid_perf.database.rules.indexes import render, script
 from paiid_perf.database.session import is_postgresql
-from paiid_perf.exceptions import AlreadyRunning, ConfigurationError, PerfError
+from paiid_perf.exceptions import (
+    ActionFailed,
+    ActionRefused,
+    AlreadyRunning,
+    ConfigurationError,
+    InvalidTransition,
+    PerfError,
+)
 from paiid_perf.models import OptimizationRun, Recommendation
 from paiid_perf.optimization import health as site_health
 from paiid_perf.optimization import ledger, reports, runner
@@ -187,10 +195,20 @@ def _advise_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--format", choices=sorted(FORMATS), default="text")
     parser.add_argument(
+        "--trial",
+        action="store_true",
+        help="build each, run its table's statements again, keep or drop it (changes the database; kinds whose "
+        "policy is off are left out)",
+    )
+    parser.add_argument(
         "--fail-on-recommendations",
         action="store_true",
         help="exit with 1 if there is something to do (for CI)",
     )
+
+
+#: Statements of a table that a trial runs again, besides those that the index is for.
+TRIED = 200
 
 
 def _above_zero(kind: Callable[[str], float]) -> Callable[[str], float]:
@@ -244,13 +262,30 @@ def _advise(command: Command, options: dict[str, Any]) -> int:
         now=timezone.now(),
         alias=_postgresql(options["database"] or settings.DATABASE),
         statements=_workload(options["workload"]),
+        watched=TRIED if options["trial"] else WATCHED,
         storage_budget_mb=options["storage_budget_mb"],
         max_width=options["max_width"],
         time_limit=options["time_limit"],
     )
+    if options["trial"]:
+        return _try(command, advice)
     if text := FORMATS[options["format"]](advice):
         command.stdout.write(text)
     return PHASE_FAILED if advice.proposals and options["fail_on_recommendations"] else DONE
+
+
+def _try(command: Command, advice: Advice) -> int:
+    """Build, run the table's statements again, keep or drop: one index at a time, through the ledger."""
+    proposals = [replace(p, payload={**p.payload, "trial": True}) for p in advice.proposals]
+    ids = ledger.propose(proposals, now=timezone.now(), settings=get_settings())
+    for rec in Recommendation.objects.filter(pk__in=ids).order_by("pk"):
+        try:
+            ledger.apply(rec, None)
+        except (ActionFailed, ActionRefused, InvalidTransition) as error:
+            command.stderr.write(str(error))
+        rec.refresh_from_db()
+        command.stdout.write(f"#{rec.pk} {rec.state}: {rec.title}\n  {rec.outcome}")
+    return DONE
 
 
 # --- looking ----------------------------------------------------------------------------------------------
@@ -386,7 +421,7 @@ def _nothing(parser: ArgumentParser) -> None:
 Work = Callable[[Command, dict[str, Any]], int]
 ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Work]] = {
     "run": ("Run the phases: look, recommend, change what policy allows, prove it.", _run_arguments, _run),
-    "advise": ("Print the indexes that pay for the workload; reads only.", _advise_arguments, _advise),
+    "advise": ("Print the indexes that pay (reads only, but for --trial).", _advise_arguments, _advise),
     "status": ("Say what runs, the last score, and what waits for a person.", _json_argument, _status),
     "health": ("Say ok, degraded or down, and why (exit status 1 when down).", _json_argument, _health),
     "report": ("Print everything on one page.", _report_arguments, _report),

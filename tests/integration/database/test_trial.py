@@ -1,0 +1,67 @@
+"""``perf advise --trial``: build, run again, keep or drop, one index at a time, and only what policy knows."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from paiid_perf.models import Recommendation
+from tests.integration.database.conftest import SCHEMA
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+READ = f"SELECT * FROM {SCHEMA}.orders WHERE customer_id = 7"
+OTHER = f"SELECT count(*) FROM {SCHEMA}.orders WHERE note = 'z'"
+WRITE = f"UPDATE {SCHEMA}.orders SET note = 'y' WHERE id = 3"
+
+
+@pytest.fixture
+def orders(plant: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    plant(
+        "CREATE TABLE orders (id bigserial PRIMARY KEY, customer_id bigint, note text)",
+        "INSERT INTO orders (customer_id, note) SELECT i % 2000, repeat('x', 60) FROM generate_series(1, 30000) i",
+        "VACUUM ANALYZE orders",
+        "SELECT pg_stat_statements_reset()",
+        *[READ, OTHER, WRITE] * 5,
+    )
+    return plant
+
+
+def tried() -> str:
+    out = io.StringIO()
+    call_command("perf", "advise", "--trial", stdout=out, stderr=out)
+    return out.getvalue()
+
+
+def built(plant: Callable[..., list[Any]]) -> int:
+    ((count,),) = plant(
+        f"SELECT count(*) FROM pg_indexes WHERE schemaname = '{SCHEMA}' AND indexname LIKE 'pf\\_%'"
+    )
+    return int(count)
+
+
+def test_what_pays_is_kept_with_every_statement_of_its_table_measured(
+    orders: Callable[..., list[Any]],
+) -> None:
+    said = tried()
+    kept = Recommendation.objects.filter(key__startswith=f"{SCHEMA}.orders (customer_id").get()
+    assert kept.state == "kept", said
+    assert f"#{kept.pk} kept" in said
+    assert kept.before["method"] == kept.after["method"] == "trial"
+    texts = {query["text"].split()[0] for query in kept.after["queries"]}
+    assert texts == {"SELECT", "UPDATE"}
+    assert len(kept.after["queries"]) == 3
+    assert built(orders) == Recommendation.objects.filter(state="kept", kind="index_create").count()
+
+
+@pytest.mark.parametrize(("setting", "value"), [("KILL_SWITCH", True), ("POLICY", {"*": "off"})])
+def test_nothing_is_tried_against_the_policy(
+    orders: Callable[..., list[Any]], settings: Any, setting: str, value: Any
+) -> None:
+    settings.PAIID_PERF = {**getattr(settings, "PAIID_PERF", {}), setting: value}
+    tried()
+    assert built(orders) == 0
