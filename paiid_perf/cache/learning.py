@@ -1,6 +1,6 @@
 """What traffic teaches: which keys are worth having, and how to compute those that ``cached`` functions made.
 
-Each process keeps a sketch of its looks, and says once a minute what its best keys were worth since the last time:
+Each process keeps a sketch of its looks, and says every five minutes what its best keys were worth since the last time:
 ``cache.worth`` by key, and ``cache.recipe`` by function and arguments. Both are counters like any other, so they add
 up over processes, outlive a flush of the cache and a deployment, and are pruned as metrics are.
 """
@@ -22,8 +22,8 @@ from paiid_perf.cache.sketch import Sketch
 from paiid_perf.conf import get_settings
 from paiid_perf.telemetry import recorder
 
-#: Seconds between two reports of a process, and how many keys one names.
-REPORT_EVERY, REPORTED = 60.0, 50
+#: Seconds between two reports of a process; how many calls one names to be warmed, and keys to be looked at.
+REPORT_EVERY, REPORTED, SHOWN = 300.0, 200, 20
 #: Recipes that a process remembers; ``Metric.subject`` holds no longer one.
 MOST_RECIPES, LONGEST = 2_048, 255
 _PLAIN = (str, int, bool, type(None))
@@ -73,9 +73,10 @@ class Learner:
             sketch, self._sketch = self._sketch, Sketch()
             self._next = self._clock() + REPORT_EVERY
         prefix = len(get_settings().KEY_PREFIX) + 1
-        for key, tally in sketch.top(REPORTED):
+        for rank, (key, tally) in enumerate(sketch.top(REPORTED)):
             worth = math.ceil(tally.worth)
-            recorder.count("cache.worth", key[prefix:][:LONGEST], worth)
+            if rank < SHOWN:
+                recorder.count("cache.worth", key[prefix:][:LONGEST], worth)
             if recipe := self._recipes.get(key):
                 recorder.count("cache.recipe", recipe, worth)
 
