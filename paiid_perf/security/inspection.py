@@ -17,9 +17,10 @@ from django.http.request import RawPostDataException, UnreadablePostError
 
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
-from paiid_perf.security.detection import detect, leaves_of, suspects
+from paiid_perf.security.detection import detect, is_suspect, leaves_of, suspects
 from paiid_perf.security.events import record_event
 from paiid_perf.security.redaction import one_line, redact
+from paiid_perf.security.sink import Carried, carried
 from paiid_perf.security.types import ALLOW, Finding, InspectionPolicy, Severity, Verdict
 
 #: A larger body is not read here: files and bulk imports are the view's own business.
@@ -52,6 +53,7 @@ def inspect_request(request: HttpRequest, view: Callable[..., Any] | None = None
         view: the view that will answer (from ``process_view``), whose ``inspect_exempt`` is honoured.
     """
     policy = _policy(request.path_info)
+    carried.set(None if policy.mode == "off" else Carried(request, policy.mode == "block"))
     if policy.mode == "off":
         return ALLOW
     exempt: frozenset[str] = getattr(view, EXEMPT_ATTRIBUTE, frozenset())
@@ -170,9 +172,11 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _judge(where: str, values: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    found = 0
+    found, load = 0, carried.get()
     for name, value in values:
         field = one_line(f"{where}:{name}" if name else where, 120)
+        if load is not None and is_suspect(value):
+            load.add(field, value)
         if "\0" in value:
             yield Finding("nul", field, redact(value))
             found += 1

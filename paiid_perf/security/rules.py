@@ -413,9 +413,22 @@ def _evidence(name: str, facts: SecurityFacts) -> Sequence[str]:
     return _OTHER_EVIDENCE[name](facts) if name in _OTHER_EVIDENCE else ()
 
 
+#: Validators that OWASP ASVS 5 advises against, with its clause.
+_DEPARTURES = {"FiveCriteriaValidator": "ASVS 6.2.5 (no composition rules)"}
+
+
+def _departures(validators: frozenset[str]) -> list[str]:
+    return [
+        _("departs from %(clause)s") % {"clause": clause}
+        for name, clause in _DEPARTURES.items()
+        if name in validators
+    ]
+
+
 _OTHER_EVIDENCE: dict[str, Callable[[SecurityFacts], list[str]]] = {
     "passwords": lambda facts: [
         password_profile(facts.validators, facts.minimum_length),
+        *_departures(facts.validators),
         *sorted(facts.validators),
     ],
     "hashing": lambda facts: [facts.hasher, *facts.weak_hashers],

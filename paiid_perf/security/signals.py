@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from paiid_perf.conf import get_settings
-from paiid_perf.security import sessions
+from paiid_perf.security import sessions, sink
 from paiid_perf.security.events import record_event
 from paiid_perf.security.facts import LIMITED_BACKEND
 from paiid_perf.security.passwords import REMEMBERING, HistoryValidator, remember_password
@@ -19,6 +19,7 @@ from paiid_perf.security.passwords import REMEMBERING, HistoryValidator, remembe
 
 def connect() -> None:
     """Connect the handlers (idempotent)."""
+    sink.install()
     user_logged_in.connect(_logged_in, dispatch_uid="paiid_perf.security.login")
     user_logged_out.connect(_logged_out, dispatch_uid="paiid_perf.security.logout")
     user_login_failed.connect(_login_failed, dispatch_uid="paiid_perf.security.login_failed")

@@ -226,3 +226,12 @@ def test_a_sample_is_short_one_line_and_keeps_no_word(text) -> None:
 def test_a_sample_shows_the_shape() -> None:
     assert redact("x' OR name='alice' -- 42") == "x' OR x='x' -- 99"
     assert one_line("a\r\nb\0c", 5) == "a b "
+
+
+def test_the_classic_profile_is_told_which_clause_it_departs_from():
+    validators = frozenset({"FiveCriteriaValidator", "HistoryValidator", "CommonPasswordValidator"})
+    (check,) = (c for c in rules.checks(replace(HARDENED, validators=validators)) if c.name == "passwords")
+    assert "ASVS 6.2.5" in check.hint
+    nist = replace(HARDENED, validators=frozenset({"CommonPasswordValidator"}), minimum_length=15)
+    (check,) = (c for c in rules.checks(nist) if c.name == "passwords")
+    assert "6.2.5" not in check.hint
