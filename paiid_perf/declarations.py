@@ -4,6 +4,7 @@ from paiid_perf.api.types import EndpointClass, ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer
 from paiid_perf.contracts import ChangeHandler, Phase
 from paiid_perf.database.types import IndexCandidate, MaterializedView, RetentionRule
+from paiid_perf.invalidation import depends_on, invalidate
 from paiid_perf.monitoring.types import AlertThreshold, Recorder
 from paiid_perf.registry import registry
 from paiid_perf.security.types import InspectionPolicy
@@ -24,6 +25,8 @@ __all__ = [
     "Recorder",
     "ResponseStrategy",
     "RetentionRule",
+    "depends_on",
+    "invalidate",
     "register",
     "replace",
 ]

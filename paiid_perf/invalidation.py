@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from hashlib import sha1
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 from django.apps import apps
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
+from django.core.exceptions import FieldDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from redis import Redis
@@ -167,6 +169,66 @@ def connect(labels: Iterable[str]) -> None:
     for label in labels:
         for model in _family(_model(label)):
             _listen(model)
+
+
+def connect_rows(labels: Iterable[str]) -> None:
+    """Bump a row's tag whenever a change of it commits; for ``app.Model.field``, that of the row a field points at.
+
+    A row that moves from one owner to another makes the new owner's answers old; say ``invalidate(old_owner)`` for
+    the other's. Idempotent.
+
+    Raises:
+        ConfigurationError: a label names no installed model, or no foreign key of it.
+    """
+    for label in labels:
+        app_and_model, _, name = label.rpartition(".") if label.count(".") == 2 else (label, "", "")
+        for model in _family(_model(app_and_model)):
+            if name:
+                _owners.setdefault(model, {}).update([_owner(model, name)])
+            _listen(model)
+        if name:
+            _listen(_foreign_key(_model(app_and_model), name).related_model)
+
+
+def _owner(model: type[models.Model], name: str) -> tuple[str, str]:
+    field = _foreign_key(model, name)
+    return field.attname, tag_of(field.related_model)
+
+
+def _foreign_key(model: type[models.Model], name: str) -> Any:
+    try:
+        field = model._meta.get_field(name)
+    except FieldDoesNotExist:
+        field = None
+    if not isinstance(field, models.ForeignKey):
+        raise ConfigurationError(
+            f"depends_on_rows names {model._meta.label}.{name}, which is no foreign key."
+        )
+    return field
+
+
+#: The foreign keys whose rows a model's rows are part of: model → {attribute: label of the owner}.
+_owners: dict[type[models.Model], dict[str, str]] = {}
+#: Models whose changes are heard of.
+_heard: set[type[models.Model]] = set()
+
+reading: ContextVar[set[str] | None] = ContextVar("paiid_perf_reading", default=None)
+"""The tags of the rows that the answer under way was made of."""
+
+
+def depends_on(*rows: models.Model) -> None:
+    """Say in a view that its answer is made of these rows: it becomes old when a change of one of them commits.
+
+    Call it before reading what belongs to a row. Where the answer is not cached it does nothing. A row of a model
+    that no strategy's ``depends_on_rows`` names keeps the answer from being cached, as nobody would hear of its change.
+    """
+    tags = reading.get()
+    if tags is not None:
+        tags.update(tag_of(row) if type(row) in _heard else UNHEARD for row in rows)
+
+
+#: In place of the tag of a row whose changes are not heard of.
+UNHEARD = "?"
 
 
 def has_pending(tags: Iterable[str]) -> bool:
@@ -390,6 +452,7 @@ def _family(model: type[models.Model]) -> list[type[models.Model]]:
 
 
 def _listen(model: type[models.Model]) -> None:
+    _heard.add(model)
     uid = "paiid_perf.invalidation"
     post_save.connect(_row_changed, sender=model, dispatch_uid=uid)
     post_delete.connect(_row_changed, sender=model, dispatch_uid=uid)
@@ -403,6 +466,8 @@ def _row_changed(instance: models.Model, using: str | None = None, **_: Any) -> 
         for model in _concrete_parents(type(instance))
         for tag in (tag_of(model), _row_tag(model, instance))
     ]
+    for attribute, owner in _owners.get(type(instance), {}).items():
+        tags.append(f"{owner}:{getattr(instance, attribute)}")
     _on_commit(tags, using or DEFAULT_DB_ALIAS)
 
 

@@ -24,6 +24,7 @@ from paiid_perf.api import client, headers, store
 from paiid_perf.api.passage import FLIGHT_AT_MOST, Passage, flights
 from paiid_perf.api.store import Found, Keepsake, Lookup, Question, Reply
 from paiid_perf.conf import Settings, get_settings
+from paiid_perf.invalidation import reading
 from paiid_perf.registry import registry
 from paiid_perf.security import blocks, inspection
 from paiid_perf.security.types import InspectionPolicy
@@ -263,7 +264,9 @@ class PerfMiddleware:
         try:
             steps = recompute(passage)
             next(steps)
-            step = steps.send(call(passage.request))
+            with seen_by(passage):
+                response = call(passage.request)
+            step = steps.send(response)
             while not isinstance(step, CallView):
                 step = steps.send(step.perform())
         except StopIteration:
@@ -320,16 +323,18 @@ def is_blocked(request: HttpRequest, settings: Settings) -> bool:
 class seen_by:  # noqa: N801 - reads as a phrase
     """The view runs in here: its queries are counted, and an exception that leaves it is recorded as a 500."""
 
-    __slots__ = ("_passage", "_token")
+    __slots__ = ("_passage", "_rows", "_token")
 
     def __init__(self, passage: Passage | None) -> None:
         self._passage = passage
 
     def __enter__(self) -> None:
         self._token = tracing.current.set(self._passage.trace if self._passage else None)
+        self._rows = reading.set(self._passage.rows if self._passage else None)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         tracing.current.reset(self._token)
+        reading.reset(self._rows)
         if kind is not None and self._passage is not None:
             self._passage.land()
             self._passage.record(500, 0)

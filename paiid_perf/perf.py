@@ -42,6 +42,8 @@ def connect() -> None:
         *registry.all(CacheStrategy),
     )
     invalidation.connect({label for dependent in dependents for label in _models(dependent.depends_on)})
+    for strategy in registry.all(ResponseStrategy):
+        invalidation.connect_rows(_rows(strategy.depends_on_rows))
     security_signals.connect()
 
 
@@ -50,3 +52,10 @@ def _models(depends_on: Iterable[str]) -> Iterator[str]:
     for label in depends_on:
         with suppress(LookupError, ValueError):
             yield apps.get_model(label)._meta.label
+
+
+def _rows(depends_on_rows: Iterable[str]) -> Iterator[str]:
+    """Those whose models are installed."""
+    for label in depends_on_rows:
+        if list(_models([".".join(label.split(".")[:2])])):
+            yield label

@@ -24,6 +24,7 @@ from paiid_perf.api.shelf import shelf
 from paiid_perf.api.store import FAILED_MS, GIVES, PASS_MS, SILENCE, Found, Keepsake, Lookup, Question, Reply
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.conf import Settings
+from paiid_perf.invalidation import UNHEARD, rows_in_doubt
 from paiid_perf.telemetry import recorder
 from paiid_perf.telemetry.trace import Trace
 
@@ -56,6 +57,7 @@ class Passage:
         "reads",
         "reply",
         "request",
+        "rows",
         "settings",
         "started",
         "timing",
@@ -76,6 +78,7 @@ class Passage:
         self.lookup: Lookup | None = None
         self.asker: Asker | None = None
         self.reads: watch.Reads | None = None
+        self.rows: set[str] | None = None
         self.flight: threading.Event | None = None
         self.cache = ""
         self.detail = ""
@@ -117,7 +120,7 @@ class Passage:
             self.cache, self.detail = "BYPASS", "fwd=bypass"
             return None
         key = responses.key_of(self.request, strategy, self.asker, self._known_reads(strategy))
-        return Lookup(key, self.endpoint.tags, self.endpoint.stale_ms)
+        return Lookup(key, self.endpoint.tags, self.endpoint.stale_ms, bool(strategy.depends_on_rows))
 
     def _known_reads(self, strategy: ResponseStrategy) -> tuple[str, ...]:
         memory = responses.memory
@@ -228,6 +231,7 @@ class Passage:
             if self.reply.found is not Found.REFRESH:
                 self._tell("MISS", "fwd=miss")
             self.reads = watch.watch(self.request)
+            self.rows = set()
 
     def _tell(self, state: str, detail: str) -> None:
         self.cache, self.detail = state, detail
@@ -252,9 +256,19 @@ class Passage:
         if refused or not isinstance(response, HttpResponse):
             self.detail = f'fwd=miss; detail="{refused}"'
             return response, self._nothing(response)
-        if self.request.method != "GET":
+        if self.request.method != "GET" or not self._rows_are_sound():
             return response, self._nothing(response)
         return self._kept(response, names)
+
+    def _rows_are_sound(self) -> bool:
+        """Whether what the view depends on is heard of, and not being changed by this very request."""
+        rows = self.rows or ()
+        if UNHEARD in rows:
+            self.detail = (
+                'fwd=miss; detail="it depends on rows of a model that depends_on_rows does not name"'
+            )
+            return False
+        return not rows or not rows_in_doubt()
 
     def _nothing(self, response: HttpResponseBase) -> Keepsake | None:
         if self.lookup is None or not self.reply.lease:
@@ -285,6 +299,7 @@ class Passage:
             self.endpoint.kept_ms,
             key=key,
             cost_ms=self.timing.view,
+            row_tags=tuple(sorted(self.rows or ())),
         )
         self.detail = "fwd=miss; stored"
         recorder.gauge("cache.stored_bytes", f"response:{strategy.name}", len(blob))

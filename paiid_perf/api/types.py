@@ -41,6 +41,9 @@ class ResponseStrategy:
     """True: the host states that the answer does not depend on who asks."""
     depends_on: Sequence[str] = ()
     """Model labels; a commit that touches one of them invalidates every answer of this strategy."""
+    depends_on_rows: Sequence[str] = ()
+    """What its views may name with ``depends_on(row)``: a model's label, or ``trading.Order.portfolio`` where a change
+    of an order is one of its portfolio. Only answers of that row become old, not every answer of the strategy."""
     stale_while_revalidate: timedelta = timedelta(0)
     """Past its TTL an answer is given for so long, while one request computes a new one after it has answered."""
     stale_if_error: timedelta = timedelta(0)

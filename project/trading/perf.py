@@ -31,6 +31,9 @@ perf.register(
         latency_objective_ms=200,
     ),
     perf.EndpointClass(
+        "order_history", match="trading:orders", rate="300/m", cache="orders", latency_objective_ms=250
+    ),
+    perf.EndpointClass(
         "reference",
         match=("/api/news/", "/api/instruments/"),
         rate="300/m",
@@ -63,6 +66,13 @@ perf.register(
         scope="user",
         # Not on orders: somebody places one every second, and none of these answers shows it.
         depends_on=["trading.Portfolio", "trading.Position", "trading.WatchListItem"],
+    ),
+    perf.ResponseStrategy(
+        "orders",
+        ttl=MINUTE,
+        scope="user",
+        # The view names the portfolio: an order empties its own portfolio's answers and nobody else's.
+        depends_on_rows=["trading.Portfolio", "trading.Order.portfolio"],
     ),
     perf.ResponseStrategy("analysis", ttl=10 * MINUTE, scope="user", depends_on=["trading.AIInsight"]),
 )

@@ -16,6 +16,7 @@ from django.shortcuts import get_object_or_404
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
+from paiid_perf import declarations as perf
 from project.trading import services
 from project.trading.forms import OrderFilter, OrderForm
 from project.trading.models import Instrument, NewsItem, Order, Portfolio, WatchListItem
@@ -106,7 +107,9 @@ def order_history(request: HttpRequest, pk: int) -> JsonResponse:
     wanted = OrderFilter(request.GET)
     if not wanted.is_valid():
         return _refused(wanted)
-    orders = _portfolio(request, pk).orders.select_related("instrument").order_by("-created_at")
+    portfolio = _portfolio(request, pk)
+    perf.depends_on(portfolio)
+    orders = portfolio.orders.select_related("instrument").order_by("-created_at")
     page = Paginator(orders.filter(**wanted.lookups()), PAGE).get_page(request.GET.get("page"))
     return JsonResponse(
         {

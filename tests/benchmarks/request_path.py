@@ -365,7 +365,7 @@ def run(url: str, directory: Path, options: argparse.Namespace) -> dict[str, Any
     LIMITED.append(ratelimit(key="ip", rate=RATE)(view))
     from django.core.management import call_command
 
-    call_command("migrate", verbosity=0)
+    call_command("migrate", verbosity=0, skip_checks=True)
     declare()
     global SLIDING
     if installed("limits"):

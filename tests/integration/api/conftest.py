@@ -39,6 +39,8 @@ DECLARED = (
     ResponseStrategy("public", ttl=timedelta(minutes=5), depends_on=["auth.User"]),
     ResponseStrategy("user", ttl=timedelta(minutes=5), scope="user", depends_on=["auth.User"]),
     ResponseStrategy("shared", ttl=timedelta(minutes=5), shared_with_users=True, depends_on=["auth.User"]),
+    EndpointClass("rows", match="/rows/", cache="rows"),
+    ResponseStrategy("rows", ttl=timedelta(minutes=5), depends_on_rows=["auth.User", "admin.LogEntry.user"]),
     EndpointClass("sturdy", match="/sturdy/", cache="sturdy"),
     ResponseStrategy(
         "sturdy",
@@ -103,6 +105,7 @@ def site(settings: Any) -> Iterator[None]:
         continue
     responses.memory.forget()
     invalidation.connect(["auth.User"])
+    invalidation.connect_rows(["auth.User", "admin.LogEntry.user"])
     with registry.temporarily(*DECLARED):
         yield
     # What went wrong inside was swallowed for the host's sake; a test has to hear of it.

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.db import connection, transaction
 from django.test import AsyncClient, Client
@@ -154,6 +155,31 @@ def test_past_its_ttl_an_answer_is_given_while_one_computes(browser: Browser, an
         assert computing.result(10).content == first
     assert browser.get("/stale/slow/").content != first
     assert (stale["X-Cache"], stale.content) == ("STALE", first)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_answer_depends_on_the_rows_that_its_view_names(browser: Browser) -> None:
+    ann, bob = (get_user_model().objects.create_user(name) for name in ("ann", "bob"))
+
+    def state(user: Any) -> tuple[str, str]:
+        response = browser.get(f"/rows/{user.pk}/")
+        return response["X-Cache"], response.content.decode()
+
+    for user in (ann, bob, ann, bob):  # a row's tag is known from the second answer on
+        state(user)
+    assert (state(ann), state(bob)) == (("HIT", "ann did 0"), ("HIT", "bob did 0"))
+    with transaction.atomic():
+        LogEntry.objects.create(user=ann, action_flag=1, object_repr="x")
+    assert (state(ann), state(bob)) == (("MISS", "ann did 1"), ("HIT", "bob did 0"))
+    ann.username = "anna"
+    ann.save()
+    assert (state(ann), state(bob)) == (("MISS", "anna did 1"), ("HIT", "bob did 0"))
+    invalidation.invalidate(ann)
+    assert (state(ann)[0], state(bob)[0]) == ("MISS", "HIT")
+
+
+def test_rows_that_nobody_hears_of_keep_an_answer_from_being_kept(browser: Browser) -> None:
+    assert browser.get("/rows/unheard/").content != browser.get("/rows/unheard/").content
 
 
 def test_a_failing_view_is_covered_by_its_last_answer(browser: Browser) -> None:

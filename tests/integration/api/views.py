@@ -7,12 +7,16 @@ import itertools
 import threading
 from typing import Any
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.vary import vary_on_headers
+
+from paiid_perf.declarations import depends_on
 
 calls: list[str] = []
 _numbers = itertools.count()
@@ -168,6 +172,19 @@ def breaks(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"call {number}")
 
 
+def log_of(request: HttpRequest, pk: int) -> HttpResponse:
+    _called(request)
+    user = get_user_model().objects.get(pk=pk)
+    depends_on(user)
+    return HttpResponse(f"{user.get_username()} did {LogEntry.objects.filter(user=user).count()}")
+
+
+def unheard(request: HttpRequest) -> HttpResponse:
+    number = _called(request)
+    depends_on(Group(pk=1))
+    return HttpResponse(f"call {number}")
+
+
 gate = threading.Event()
 entered = threading.Semaphore(0)
 
@@ -202,5 +219,7 @@ urlpatterns = [
     path("stale/number/", number),
     path("stale/slow/", slow),
     path("sturdy/breaks/", breaks),
+    path("rows/<int:pk>/", log_of),
+    path("rows/unheard/", unheard),
     path("row/<int:n>/", number),
 ]
