@@ -290,6 +290,9 @@ BY_HAND: dict[str, Callable[..., Recommendation]] = {
     "reopen": ledger.reopen,
 }
 
+#: States that a worker will end.
+MOVING = (Recommendation.State.APPLYING, Recommendation.State.APPROVED)
+
 
 def offered(rec: Recommendation, move: Move) -> bool:
     """Whether the row's state and kind lead there."""
@@ -329,7 +332,9 @@ class RecommendationAdmin(PageAdmin):
         if request.method != "POST":
             return self._confirm(request, MOVES[move], [rec], self.address_of(rec))
         self._act(request, rec, MOVES[move])
-        return HttpResponseRedirect(self.address_of(rec))
+        # A change that is being taken back stays what it was until a worker is done: its page is told to wait.
+        waits = "?await=1" if move in QUEUED else ""
+        return HttpResponseRedirect(self.address_of(rec) + waits)
 
     @admin.action(description=gettext_lazy("Approve"), permissions=["approve"])
     def approve_selected(
@@ -377,7 +382,7 @@ class RecommendationAdmin(PageAdmin):
             rec.title,
             rec=rec,
             is_advice=rec.kind == ADVICE,
-            is_moving=rec.state in (Recommendation.State.APPLYING, Recommendation.State.APPROVED),
+            is_moving=rec.state in MOVING or ("await" in request.GET and offered(rec, MOVES["revert"])),
             area=AREA_NAMES.get(rec.area, rec.area),
             moves=[
                 move

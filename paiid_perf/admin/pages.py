@@ -28,7 +28,7 @@ from paiid_perf.admin.base import APPLY, RUN, VIEW, PageAdmin, post_only, requir
 from paiid_perf.admin.charts import Chart, Line, Mark
 from paiid_perf.admin.console import DEFAULT_WINDOW
 from paiid_perf.admin.evidence import facts_of
-from paiid_perf.admin.figures import duration, number
+from paiid_perf.admin.figures import number
 from paiid_perf.admin.tables import Column
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
@@ -106,7 +106,7 @@ class MetricAdmin(ConsolePage):
         wrap = self.admin_site.admin_view
         return [
             path("endpoints/", wrap(self.endpoints_view), name="paiid_perf_endpoints"),
-            path("endpoint/", wrap(self.endpoint_view), name="paiid_perf_endpoint"),
+            path("endpoints/one/", wrap(self.endpoint_view), name="paiid_perf_endpoint"),
             path("cache/", wrap(self.cache_view), name="paiid_perf_cache"),
             path("cache/warm/", wrap(self.warm_view), name="paiid_perf_cache_warm"),
             path("cache/clear/<str:name>/", wrap(self.clear_view), name="paiid_perf_cache_clear"),
@@ -264,7 +264,9 @@ class MetricAdmin(ConsolePage):
             charts=drawn,
             phase=phase,
             findings=[
-                (console_label(name), facts_of({name: value})) for name, value in found.items() if value
+                (console_label(name), facts_of(value if isinstance(value, dict) else {name: value}))
+                for name, value in found.items()
+                if value
             ],
         )
 
@@ -346,7 +348,7 @@ def _declared(name: str) -> list[tuple[str, str]]:
     if strategy:
         words = {
             "name": strategy.name,
-            "ttl": duration(strategy.ttl.total_seconds()),
+            "ttl": number(strategy.ttl.total_seconds(), "s"),
             "scope": strategy.scope,
         }
         cached = _("“%(name)s”: %(ttl)s, %(scope)s") % words
@@ -431,7 +433,7 @@ def _strategy(
     return Strategy(
         name=name,
         kind=kind,
-        ttl=_("until invalidated") if declared.ttl is None else duration(declared.ttl.total_seconds()),
+        ttl=_("until invalidated") if declared.ttl is None else number(declared.ttl.total_seconds(), "s"),
         depends_on=", ".join(declared.depends_on) or "–",
         hits=hits.get(subject, 0),
         misses=misses.get(subject, 0),
@@ -511,7 +513,7 @@ class StatementAdmin(ConsolePage):
         wrap = self.admin_site.admin_view
         return [
             path("queries/", wrap(self.queries_view), name="paiid_perf_queries"),
-            path("query/<str:queryid>/", wrap(self.query_view), name="paiid_perf_query"),
+            path("queries/<str:queryid>/", wrap(self.query_view), name="paiid_perf_query"),
             *super().get_urls(),
         ]
 
@@ -588,7 +590,7 @@ class StatementAdmin(ConsolePage):
             require(request, APPLY)
         if not queryid.removeprefix("-").isdecimal() or len(queryid) > 20:
             raise Http404
-        settings, window = get_settings(), window_of(request, "24h")
+        settings, window = get_settings(), window_of(request, "6h")
         text = statements.texts(settings, [queryid]).get(queryid)
         if text is None:
             raise Http404

@@ -34,7 +34,7 @@ TABS: dict[str, str | Promise] = {
     "paiid_perf_system": gettext_lazy("System"),
     "paiid_perf_alert_changelist": gettext_lazy("Alerts"),
     "paiid_perf_alertrule_changelist": gettext_lazy("Alert rules"),
-    "paiid_perf_securityevent_changelist": gettext_lazy("Security events"),
+    "paiid_perf_securityevent_changelist": gettext_lazy("Security"),
     "paiid_perf_blockedaddress_changelist": gettext_lazy("Blocked addresses"),
     "paiid_perf_score_changelist": gettext_lazy("Scores"),
     "paiid_perf_settings": gettext_lazy("Settings"),

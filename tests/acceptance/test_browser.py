@@ -9,16 +9,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connections
 from django.utils import timezone
 
+from paiid_perf import tasks
 from paiid_perf.conf import get_settings
-from paiid_perf.contracts import Phase, PhaseResult
+from paiid_perf.contracts import ChangeHandler, Measurement, Phase, PhaseResult, QueryMeasure, Verdict
 from paiid_perf.database import statements
 from paiid_perf.models import Metric, OptimizationRun, Recommendation
 from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
 from paiid_perf.telemetry.histogram import bucket_of
+from paiid_perf.testing import register_temporarily
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
@@ -49,6 +52,7 @@ def chromium():
     with pytest.MonkeyPatch.context() as patch, playwright.sync_playwright() as driver:
         # Playwright keeps an event loop in this thread, and Django would call every query here a mistake.
         patch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+        playwright.expect.set_options(timeout=WAIT_MS)
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
@@ -195,6 +199,70 @@ def test_a_recommendation_is_approved_after_being_asked(browse, rec):
     assert Recommendation.objects.get().state == "approved"
 
 
+class Handled:
+    """A change that makes one query ten times as fast, as long as it is there."""
+
+    is_there = False
+
+    def apply(self, payload, context):
+        self.is_there = True
+        return {}
+
+    def revert(self, payload, context):
+        self.is_there = False
+
+    def measure(self, payload, context):
+        query = QueryMeasure("q", "SELECT 1", 100, 2.0 if self.is_there else 20.0)
+        return Measurement("replay", (query,))
+
+
+@pytest.fixture
+def handled(monkeypatch):
+    """A change to press buttons for, and a worker in a thread that does what it is sent."""
+    change, threads = Handled(), []
+    work = {"paiid_perf.apply": tasks.apply, "paiid_perf.revert": tasks.revert}
+
+    def do(task, args):
+        try:
+            work[task](*args)
+        finally:
+            connections.close_all()
+
+    def send(task, *args):
+        threads.append(threading.Thread(target=do, args=(task, args)))
+        threads[-1].start()
+        return True
+
+    def judge(before, after, settings):
+        return Verdict(True, "20 → 2 ms", 0.9)
+
+    monkeypatch.setattr(runner, "_send", send)
+    handler = ChangeHandler(
+        "index_create", change.apply, change.revert, change.measure, judge, lambda *_: None
+    )
+    with register_temporarily(handler):
+        yield change
+        for thread in threads:
+            thread.join()
+
+
+def test_a_change_is_applied_kept_and_taken_back_under_the_readers_eyes(browse, rec, handled):
+    page = browse(f"recommendation/{rec.pk}/change/")
+    state = page.locator("h1 .perf-pill")
+
+    page.get_by_role("link", name="Apply now").click()
+    page.get_by_role("button", name="Apply now").click()
+    playwright.expect(state).to_have_text("kept")
+    playwright.expect(page.get_by_text("20 → 2 ms").first).to_be_visible()
+    assert handled.is_there
+
+    page.get_by_role("link", name="Revert").click()
+    page.get_by_role("button", name="Revert").click()
+    playwright.expect(state).to_have_text("reverted")
+    assert not handled.is_there
+    assert LogEntry.objects.count() == 2
+
+
 def test_the_migration_is_copied(browse, rec):
     page = browse(f"recommendation/{rec.pk}/change/", permissions=["clipboard-read", "clipboard-write"])
 
@@ -241,14 +309,14 @@ PAGES = (
     "blockedaddress/add/",
     "score/",
     "metric/endpoints/",
-    "metric/endpoint/?name=GET%20api/orders/",
+    "metric/endpoints/one/?name=GET%20api/orders/",
     "metric/cache/",
     "metric/cache/clear/standard/",
     "metric/system/",
     "metric/database/",
     "metric/settings/",
     "statementsnapshot/queries/",
-    "statementsnapshot/query/{query}/",
+    "statementsnapshot/queries/{query}/",
 )
 
 

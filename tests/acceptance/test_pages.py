@@ -20,7 +20,7 @@ from paiid_perf.telemetry.histogram import bucket_of
 pytestmark = pytest.mark.django_db
 HOME = "/admin/paiid_perf/metric/"
 QUERIES = "/admin/paiid_perf/statementsnapshot/queries/"
-QUERY = "/admin/paiid_perf/statementsnapshot/query/{}/"
+QUERY = "/admin/paiid_perf/statementsnapshot/queries/{}/"
 ORDERS = "GET api/orders/"
 
 
@@ -57,7 +57,7 @@ def traffic(db):
 
 # --- who may see what -----------------------------------------------------------------------------------------
 
-SEEN = ("endpoints/", f"endpoint/?name={quote(ORDERS)}", "cache/", "system/", "database/", "settings/")
+SEEN = ("endpoints/", f"endpoints/one/?name={quote(ORDERS)}", "cache/", "system/", "database/", "settings/")
 WHO = (("anonymous", 302), ("customer", 302), ("staff", 403), ("viewer", 200), ("superuser", 200))
 
 
@@ -137,11 +137,11 @@ def test_endpoints_are_sorted_by_what_the_address_says(client_of, traffic):
 
 
 def test_an_endpoint_names_the_line_that_repeats(client_of, traffic):
-    html = page(client_of("viewer"), f"{HOME}endpoint/?name={quote(ORDERS)}")
+    html = page(client_of("viewer"), f"{HOME}endpoints/one/?name={quote(ORDERS)}")
 
     assert "shop/views.py:12 in listing" in html
     assert "shop_asset.id" in html
-    page(client_of("superuser"), f"{HOME}endpoint/?name=nonsense", 404)
+    page(client_of("superuser"), f"{HOME}endpoints/one/?name=nonsense", 404)
 
 
 def test_more_endpoints_cost_no_more_queries(client_of, traffic, django_assert_num_queries):
@@ -257,7 +257,7 @@ def test_the_console_speaks_german(client_of, traffic, rec, a_score):
     client = client_of("superuser")
     with translation.override("de"):
         overview = page(client, "/admin/paiid_perf/")
-        endpoint = page(client, f"{HOME}endpoint/?name={quote(ORDERS)}")
+        endpoint = page(client, f"{HOME}endpoints/one/?name={quote(ORDERS)}")
         row = page(client, f"/admin/paiid_perf/recommendation/{rec.pk}/change/")
 
     assert "Braucht Sie" in overview
