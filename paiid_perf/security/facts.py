@@ -18,6 +18,7 @@ from django.urls import NoReverseMatch, reverse
 from paiid_perf.conf import Settings
 from paiid_perf.models import BlockedAddress, SecurityEvent
 from paiid_perf.security.networks import parse_networks
+from paiid_perf.security.sink import KIND
 from paiid_perf.security.types import DeployMessage, EventCount, SecurityFacts, Version
 
 LIMITED_BACKEND = "paiid_perf.security.backends.LimitedLoginBackend"
@@ -62,6 +63,7 @@ def read(settings: Settings, now: datetime) -> SecurityFacts:
         ),
         events=events_by_severity(now - timedelta(days=1)),
         blocked=BlockedAddress.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now)).count(),
+        built_statements=built_statements(now - timedelta(days=1)),
         today=now.date(),
     )
 
@@ -82,6 +84,12 @@ def events_by_severity(since: datetime) -> dict[str, int]:
         SecurityEvent.objects.filter(at__gte=since).order_by().values_list("severity").annotate(Sum("count"))
     )
     return dict(rows)
+
+
+def built_statements(since: datetime) -> tuple[str, ...]:
+    """The lines of code seen at the sink building SQL from a request, in order; at most 20."""
+    rows = SecurityEvent.objects.filter(kind=KIND, at__gte=since).order_by("sample")
+    return tuple(rows.values_list("sample", flat=True).distinct()[:20])
 
 
 def events_by_address(addresses: set[str], since: datetime) -> list[EventCount]:

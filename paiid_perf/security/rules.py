@@ -357,11 +357,26 @@ def checks(facts: SecurityFacts) -> tuple[Check, ...]:
 
 def proposals(facts: SecurityFacts) -> list[Proposal]:
     """One piece of advice per measure that is not fully in place; settings are for people to change."""
-    return [
+    settings = [
         _advice(measure, value, facts)
         for measure in MEASURES
         if (value := measure.read(facts)) is not None and value < 1
     ]
+    return [*(_use_parameters(line) for line in facts.built_statements), *settings]
+
+
+def _use_parameters(line: str) -> Proposal:
+    return Proposal(
+        area=AREA,
+        kind=ADVICE,
+        key=f"security.sql_built.{line}"[:200],
+        title=_("Pass values as parameters: %(line)s") % {"line": line},
+        why=_("A request value changed the tokens of a statement that this line sends (ASVS 1.2.4)."),
+        evidence={"line": line},
+        risk="low",
+        how='cursor.execute("SELECT … WHERE name = %s", [name])',
+        undo=_("Take the change to the code back."),
+    )
 
 
 def _advice(measure: Measure, value: float, facts: SecurityFacts) -> Proposal:

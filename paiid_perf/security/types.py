@@ -148,6 +148,8 @@ class SecurityFacts:
     events: Mapping[str, int] = field(default_factory=dict)
     """Events of the last day by severity."""
     blocked: int = 0
+    built_statements: tuple[str, ...] = ()
+    """Lines of code that built SQL from what a request carried, in the last day."""
     today: date = date.min
 
 

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.test import RequestFactory
 
 from paiid_perf.models import SecurityEvent
-from paiid_perf.security import actions, sink
+from paiid_perf.security import actions, facts, sink
 from paiid_perf.security.inspection import inspect_request
 
 pytestmark = pytest.mark.django_db
@@ -45,6 +45,7 @@ def test_string_built_sql_is_reported_with_its_line():
     assert (event.severity, event.field, event.action) == ("critical", "query:q", "report")
     assert "test_sink.py" in event.sample
     assert "in built" in event.sample
+    assert facts.built_statements(event.at) == (event.sample,)
 
 
 def test_it_never_runs_where_input_is_blocked(perf):

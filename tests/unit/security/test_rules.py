@@ -235,3 +235,10 @@ def test_the_classic_profile_is_told_which_clause_it_departs_from():
     nist = replace(HARDENED, validators=frozenset({"CommonPasswordValidator"}), minimum_length=15)
     (check,) = (c for c in rules.checks(nist) if c.name == "passwords")
     assert "6.2.5" not in check.hint
+
+
+def test_a_line_that_builds_sql_is_a_recommendation_of_its_own():
+    line = "shop/views.py:12 in search"
+    first = rules.proposals(replace(HARDENED, built_statements=(line,)))[0]
+    assert (first.key, first.kind) == (f"security.sql_built.{line}", ADVICE)
+    assert line in first.title
