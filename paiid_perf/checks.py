@@ -108,6 +108,10 @@ def _labels() -> Iterator[tuple[str, str]]:
     for dependent in dependents:
         for label in dependent.depends_on:
             yield f"{type(dependent).__name__} {dependent.name!r}", label
+    for strategy in registry.all(ResponseStrategy):
+        for label in strategy.depends_on_rows:
+            # The third part, where there is one, is the foreign key of the row that it belongs to.
+            yield f"ResponseStrategy {strategy.name!r}", ".".join(label.split(".")[:2])
 
 
 def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:

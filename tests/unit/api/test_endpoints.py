@@ -43,3 +43,16 @@ def test_nothing_declared_is_nothing_done() -> None:
     assert EndpointTable([]).by_prefix("/") is NONE
     assert NONE.rate is NONE.strategy is None
     assert NONE.compress
+
+
+def test_rows_of_no_model_are_told_by_a_check() -> None:
+    from datetime import timedelta
+
+    from paiid_perf.api.types import ResponseStrategy
+    from paiid_perf.checks import check_declarations
+
+    typo = ResponseStrategy("typo", ttl=timedelta(1), depends_on_rows=["auth.User", "auth.Userr.owner"])
+    with registry.temporarily(typo):
+        assert [error.id for error in check_declarations(None) if "auth.Userr" in error.msg] == [
+            "paiid_perf.E003"
+        ]
