@@ -50,6 +50,7 @@ def test_rows_of_no_model_are_told_by_a_check() -> None:
 
     from paiid_perf.api.types import ResponseStrategy
     from paiid_perf.checks import check_declarations
+    from paiid_perf.registry import registry
 
     typo = ResponseStrategy("typo", ttl=timedelta(1), depends_on_rows=["auth.User", "auth.Userr.owner"])
     with registry.temporarily(typo):
