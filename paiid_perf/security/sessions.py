@@ -63,6 +63,11 @@ def ends_at(began: datetime, seen: datetime, settings: Settings) -> datetime:
     return ends if settings.SESSION_ABSOLUTE is None else min(ends, began + settings.SESSION_ABSOLUTE)
 
 
+def is_stored() -> bool:
+    """Whether sessions lie in a store: one in a signed cookie has no lasting key, and nobody can end it."""
+    return not django_settings.SESSION_ENGINE.endswith("signed_cookies")
+
+
 # --- at login and logout -------------------------------------------------------------------------------
 
 
@@ -73,6 +78,8 @@ def begin(request: HttpRequest, user: Any) -> None:
         TooManySessions: ``SESSION_LIMIT_ACTION`` is ``refuse`` and the user has as many as allowed; the new session
             is gone.
     """
+    if not is_stored():
+        return
     settings, now = get_settings(), timezone.now()
     if request.session.session_key is None:
         request.session.save()
@@ -139,6 +146,8 @@ def forget(request: HttpRequest) -> None:
 def look_at(request: HttpRequest, user: Any, now: datetime) -> Judgement:
     """Judge the session of a request; ``idle`` and ``absolute`` have ended it. At most a query in ``TOUCH``."""
     settings, session = get_settings(), request.session
+    if not is_stored():
+        return "fine"
     mark = session.get(MARK)
     if mark is None or mark["key"] != session.session_key:
         _adopt(request, user, mark, settings, now)

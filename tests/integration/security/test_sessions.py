@@ -266,5 +266,12 @@ def client_answer(client):
     return client.get("/who/").status_code
 
 
+def test_sessions_in_signed_cookies_are_left_alone(user, settings):
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    client = logged_in(user)
+    assert asked(client) == "ada"
+    assert not UserSession.objects.exists()
+
+
 def test_a_refused_user_is_told_nothing_by_authenticate(user):
     assert authenticate(RequestFactory().get("/"), username="ada", password="wrong") is None
