@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paiid_perf.contracts import Check
-from paiid_perf.monitoring.rules.score import AREAS, INSUFFICIENT, earned, score
+from paiid_perf.monitoring.rules.score import AREAS, INSUFFICIENT, TOLERANCE, earned, score
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -58,6 +58,14 @@ def test_a_worse_fact_never_gives_a_better_score(check, other):
     better, worse = sorted((check.value, other), key=lambda value: direction * value)
 
     assert earned(replace(check, value=worse)) <= earned(replace(check, value=better))
+
+
+@given(st.lists(checks(), min_size=1, max_size=8), st.floats(-0.99, 0.99))
+def test_noise_within_the_tolerance_of_a_target_changes_nothing(found, share):
+    met = [replace(check, value=check.target) for check in found]
+    noisy = [replace(check, value=check.target * (1 + share * TOLERANCE)) for check in found]
+
+    assert score(noisy) == score(met)
 
 
 @given(st.lists(checks(), min_size=1, max_size=8), st.integers(0, 7))
