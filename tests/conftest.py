@@ -73,13 +73,13 @@ def valkey_url(servers: Servers) -> str:
 
 
 def _forget_limits(client: Any) -> None:
-    """Limits are counted in a database of their own, which emptying the cache's does not empty."""
+    """Limits are counted in a database that all sites of the server share; emptying the cache's does not empty it."""
     client.eval(
         "redis.call('SELECT', ARGV[1]) local keys = redis.call('KEYS', ARGV[2]) "
         "for _, key in ipairs(keys) do redis.call('DEL', key) end",
         0,
         15,
-        "*perf*:limit:*",
+        f"*perf*:limit:*@{client.connection_pool.connection_kwargs['db']}",
     )
 
 

@@ -170,11 +170,13 @@ local limit = tonumber(ARGV[1])
 local allowed, remaining, reset = 1, 0, 0
 if limit >= 0 then
   -- In a database of their own, which emptying the cache (FLUSHDB) leaves alone; where there is no other, in this.
+  -- There the sites of one server meet, each in its own database so far: the number keeps them apart.
   local moved = ARGV[10] ~= '' and not redis.pcall('SELECT', ARGV[10])['err']
+  local key = moved and (KEYS[2] .. '@' .. ARGV[9]) or KEYS[2]
   if limit > $EXACT then
-    allowed, remaining, reset = ring(KEYS[2], limit, tonumber(ARGV[2]), now, $SLICES)
+    allowed, remaining, reset = ring(key, limit, tonumber(ARGV[2]), now, $SLICES)
   else
-    allowed, remaining, reset = exact(KEYS[2], limit, tonumber(ARGV[2]), now)
+    allowed, remaining, reset = exact(key, limit, tonumber(ARGV[2]), now)
   end
   if moved then redis.call('SELECT', ARGV[9]) end
 end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.core.cache import caches
@@ -100,3 +101,17 @@ def test_emptying_another_cache_refills_nothing(settings: Any, redis_cache: Any,
     assert [visitor.get("/limited/number/").status_code for _ in range(4)] == [200, 200, 200, 429]
     caches["default"].clear()
     assert visitor.get("/limited/number/").status_code == 429
+
+
+def test_two_sites_on_one_server_have_a_limit_each(settings: Any, redis_cache: Any, site: None) -> None:
+    """The counters of both are in the same database, under the same prefix."""
+    url = settings.CACHES["default"]["LOCATION"]
+    settings.CACHES = settings.CACHES | {
+        "perf": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url.rsplit("/", 1)[0] + "/11"}
+    }
+    same = PERF | {"KEY_PREFIX": f"perf{uuid4().hex}"}
+    settings.PAIID_PERF = same
+    visitor = Browser("sync")
+    assert [visitor.get("/limited/number/").status_code for _ in range(4)] == [200, 200, 200, 429]
+    settings.PAIID_PERF = same | {"CACHE": "perf"}
+    assert visitor.get("/limited/number/").status_code == 200
