@@ -39,19 +39,19 @@ USER_FACTOR = 4
 KNOWN_FOR = timedelta(days=30)
 
 #: KEYS: counters. ARGV: per counter its limit, its seconds, and 1 if it is counted now.
-#: Counts one attempt unless a counter is full. Returns {1 if one is full, 1 if one was new}.
+#: Counts one attempt unless a counter is full. Returns {1 if one was new, positions of those that are full …}.
 _TAKE = """
-local full, new = 0, 0
+local answer = {0}
 for i, key in ipairs(KEYS) do
   local count = tonumber(redis.call('GET', key))
-  if not count then new = 1
-  elseif count >= tonumber(ARGV[3 * i - 2]) then full = 1 end
+  if not count then answer[1] = 1
+  elseif count >= tonumber(ARGV[3 * i - 2]) then answer[#answer + 1] = i end
 end
-if full == 1 then return {1, new} end
+if #answer > 1 then return answer end
 for i, key in ipairs(KEYS) do
   if ARGV[3 * i] == '1' and redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, ARGV[3 * i - 1]) end
 end
-return {0, new}
+return answer
 """
 #: KEYS: counters. ARGV: per counter a floor and its seconds (after Redis was emptied).
 _RAISE = """
@@ -81,7 +81,14 @@ return 1
 
 
 class _Full(Exception):
-    """A counter is full: undo what this attempt added to the others."""
+    """The counter of that name is full: undo what this attempt added to the others."""
+
+
+#: Names of tiers.
+Full = frozenset[str]
+_NONE: Full = frozenset()
+#: Where nothing can be counted, everything counts as full.
+_UNCOUNTED: Full = frozenset({"uncounted"})
 
 
 def normalised(name: str) -> str:
@@ -121,11 +128,12 @@ def take_attempt(request: HttpRequest, name: str) -> tuple[Tier, ...] | None:
     if is_safelisted(address):
         return ()
     counted = login_tiers(name, address, parse_rate(get_settings().LOGIN_LIMIT))
-    if _take(counted):
+    full = _take(counted)
+    if not full:
         return counted
     # Strangers may have used up the name's tries; they must not keep its owner out of a place known as theirs.
     without_name = tuple(tier for tier in counted if tier.name != "user")
-    if _is_known(name, address) and _take(without_name):
+    if full == {"user"} and _is_known(name, address) and not _take(without_name):
         return without_name
     return None
 
@@ -136,57 +144,59 @@ def allow_reset(request: HttpRequest, email: str) -> bool:
     if is_safelisted(address):
         return True
     counted = reset_tiers(email, address, parse_rate(get_settings().PASSWORD_RESET_LIMIT))
-    allowed = _take(counted)
+    allowed = not _take(counted)
     if allowed:
         note_failure(counted)
     return allowed
 
 
-def _take(counted: Sequence[Tier]) -> bool:
+def _take(counted: Sequence[Tier]) -> Full:
+    """Count one attempt, unless some counters are full: those."""
     answer = redis_gate.call(lambda client: _take_in_redis(client, counted), None)
     return _take_in_rows(counted) if answer is None else answer
 
 
-def _take_in_redis(client: Redis, counted: Sequence[Tier]) -> bool:
+def _take_in_redis(client: Redis, counted: Sequence[Tier]) -> Full:
     keys = [_redis_key(tier) for tier in counted]
     limits = [n for tier in counted for n in (tier.rate.limit, tier.rate.seconds, int(tier.at_start))]
-    full, new = cast("list[int]", client.eval(_TAKE, len(keys), *keys, *limits))
+    new, *full = cast("list[int]", client.eval(_TAKE, len(keys), *keys, *limits))
     if full:
-        return False
-    return not new or _agrees_with_rows(client, counted)
+        return frozenset(counted[position - 1].name for position in full)
+    return _full_in_rows(client, counted) if new else _NONE
 
 
-def _agrees_with_rows(client: Redis, counted: Sequence[Tier]) -> bool:
+def _full_in_rows(client: Redis, counted: Sequence[Tier]) -> Full:
     """Redis knew nothing of some counter: if there are rows of it, Redis was emptied and they are the floor."""
     rows, now = _rows(counted), timezone.now()
     if not rows:
-        return True
+        return _NONE
     arguments: list[int] = []
     for tier in counted:
         count, ends = rows.get(tier.key, (0, now))
         arguments += (count + int(tier.at_start), max(1, int((ends - now).total_seconds())))
     client.eval(_RAISE, len(counted), *map(_redis_key, counted), *arguments)
-    return all(rows.get(tier.key, (0, now))[0] < tier.rate.limit for tier in counted)
+    return frozenset(t.name for t in counted if rows.get(t.key, (0, now))[0] >= t.rate.limit)
 
 
 def _redis_key(tier: Tier) -> str:
     return f"{get_settings().KEY_PREFIX}:tries:{tier.key}"
 
 
-def _take_in_rows(counted: Sequence[Tier]) -> bool:
+def _take_in_rows(counted: Sequence[Tier]) -> Full:
     try:
         with transaction.atomic():
-            if any(count >= tier.rate.limit for tier, count in _counts(counted) if not tier.at_start):
-                return False
+            late = [t.name for t, count in _counts(counted) if count >= t.rate.limit and not t.at_start]
+            if late:
+                return frozenset(late)
             for tier in _in_order(tier for tier in counted if tier.at_start):
                 if _add_to_row(tier) > tier.rate.limit:
-                    raise _Full
-    except _Full:
-        return False
+                    raise _Full(tier.name)
+    except _Full as full:
+        return frozenset({str(full)})
     except DatabaseError:
         logger.exception("Login attempts cannot be counted: neither Redis nor the database answers.")
-        return False
-    return True
+        return _UNCOUNTED
+    return _NONE
 
 
 def _rows(counted: Sequence[Tier]) -> dict[str, tuple[int, datetime]]:
