@@ -6,31 +6,46 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('paiid_perf', '0001_initial'),
+        ("paiid_perf", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='UserSession',
+            name="UserSession",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=64, unique=True, verbose_name='session key')),
-                ('began_at', models.DateTimeField(verbose_name='began at')),
-                ('seen_at', models.DateTimeField(verbose_name='seen at')),
-                ('ends_at', models.DateTimeField(verbose_name='ends at')),
-                ('address', models.GenericIPAddressField(blank=True, null=True, verbose_name='address')),
-                ('agent', models.CharField(blank=True, max_length=200, verbose_name='user agent')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='user')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=64, unique=True, verbose_name="session key")),
+                ("began_at", models.DateTimeField(verbose_name="began at")),
+                ("seen_at", models.DateTimeField(verbose_name="seen at")),
+                ("ends_at", models.DateTimeField(verbose_name="ends at")),
+                ("address", models.GenericIPAddressField(blank=True, null=True, verbose_name="address")),
+                ("agent", models.CharField(blank=True, max_length=200, verbose_name="user agent")),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="user",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'session',
-                'verbose_name_plural': 'sessions',
-                'ordering': ('began_at', 'pk'),
-                'permissions': (('end_session', "Can end other people's sessions"),),
-                'indexes': [models.Index(fields=['user', 'began_at'], name='perf_session_user'), models.Index(fields=['ends_at'], name='perf_session_ends')],
+                "verbose_name": "session",
+                "verbose_name_plural": "sessions",
+                "ordering": ("began_at", "pk"),
+                "permissions": (("end_session", "Can end other people's sessions"),),
+                "indexes": [
+                    models.Index(fields=["user", "began_at"], name="perf_session_user"),
+                    models.Index(fields=["ends_at"], name="perf_session_ends"),
+                ],
             },
         ),
     ]

@@ -9,7 +9,6 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.middleware.csrf import get_token
 from django.urls import path
@@ -17,6 +16,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.vary import vary_on_headers
 
 from paiid_perf.declarations import depends_on
+from paiid_perf.models import LoginFailure
 
 calls: list[str] = []
 _numbers = itertools.count()
@@ -181,7 +181,7 @@ def log_of(request: HttpRequest, pk: int) -> HttpResponse:
 
 def unheard(request: HttpRequest) -> HttpResponse:
     number = _called(request)
-    depends_on(Group(pk=1))
+    depends_on(LoginFailure(pk=1))
     return HttpResponse(f"call {number}")
 
 

@@ -128,7 +128,7 @@ def test_what_was_built_is_not_proposed_again_until_its_statements_have_run_agai
     HANDLERS["index_create"].apply(proposal.payload, context())
     assert advise(settings(), now=NOW, candidates=()).proposals == ()
     run_queries()
-    assert advise(settings(), now=NOW, candidates=()).proposals == ()
+    assert proposal.key not in {p.key for p in advise(settings(), now=NOW, candidates=()).proposals}
 
 
 def test_building_twice_is_building_once() -> None:

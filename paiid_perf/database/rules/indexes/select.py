@@ -20,6 +20,8 @@ from paiid_perf.database.rules.indexes.candidates import prefix_of
 MAX_SHARE = 0.25
 #: An index that saves less than this share of the workload's time is noise.
 MIN_WORKLOAD_SHARE = 0.001
+#: One that saves fewer milliseconds than this in all that was counted took longer to build.
+MIN_SAVED_MS = 0.5
 #: Milliseconds of a call that no index can save (protocol, parsing, planning).
 FLOOR_MS = 0.05
 #: A statement under this many milliseconds a call counts for its time alone.
@@ -317,13 +319,17 @@ def _confirmed(problem: Problem, search: _Search) -> tuple[Pick, ...]:
     """The picks with their account; those that gain their statements less than ``min_gain`` are dropped."""
     while True:
         picks = [_account(item, problem, frozenset(search.chosen)) for item in search.chosen.values()]
-        weak = [p for p in picks if _relative_gain(p) < problem.min_gain or p.saved_ms < p.write_ms]
+        weak = [p for p in picks if _is_weak(p, problem.min_gain)]
         if not weak:
             return tuple(sorted(picks, key=lambda p: (-(p.saved_ms - p.write_ms), repr(p.candidate.spec))))
         weak.sort(key=lambda p: (p.saved_ms, repr(p.candidate.spec)), reverse=True)
         # One of each table at a time: without it the others may be worth more.
         for pick in {p.candidate.spec.table: p for p in weak}.values():
             del search.chosen[pick.candidate.spec]
+
+
+def _is_weak(pick: Pick, min_gain: float) -> bool:
+    return _relative_gain(pick) < min_gain or pick.saved_ms < max(pick.write_ms, MIN_SAVED_MS)
 
 
 def _relative_gain(pick: Pick) -> float:
