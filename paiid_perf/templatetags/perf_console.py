@@ -1,148 +1,17 @@
-"""Template tags of the console."""
+"""Template tags of the console (``admin/tags.py``); none in a project without the Django admin.
+
+Django imports the tags of every installed app for its checks, and the admin's modules cannot be imported where the
+admin is not installed.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
-
 from django import template
-from django.urls import reverse
-from django.utils import timezone
-from django.utils.functional import Promise
-from django.utils.safestring import SafeString, mark_safe
-from django.utils.timesince import timesince
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.apps import apps
 
-from paiid_perf.admin import charts, figures
-from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
-from paiid_perf.admin.console import DEFAULT_WINDOW, Overview, gather
-from paiid_perf.optimization.reports import WINDOWS
+if apps.is_installed("django.contrib.admin"):
+    from paiid_perf.admin.tags import register
+else:
+    register = template.Library()
 
-register = template.Library()
-STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "console.css"
-#: what comes after ``admin:`` in the address's name → the tab's label
-TABS: dict[str, str | Promise] = {
-    "paiid_perf_endpoints": gettext_lazy("Endpoints"),
-    "paiid_perf_queries": gettext_lazy("Queries"),
-    "paiid_perf_recommendation_changelist": gettext_lazy("Recommendations"),
-    "paiid_perf_optimizationrun_changelist": gettext_lazy("Runs"),
-    "paiid_perf_cache": gettext_lazy("Cache"),
-    "paiid_perf_database": gettext_lazy("Database"),
-    "paiid_perf_system": gettext_lazy("System"),
-    "paiid_perf_alert_changelist": gettext_lazy("Alerts"),
-    "paiid_perf_alertrule_changelist": gettext_lazy("Alert rules"),
-    "paiid_perf_securityevent_changelist": gettext_lazy("Security"),
-    "paiid_perf_blockedaddress_changelist": gettext_lazy("Blocked addresses"),
-    "paiid_perf_score_changelist": gettext_lazy("Scores"),
-    "paiid_perf_settings": gettext_lazy("Settings"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tab:
-    """One link of the navigation."""
-
-    label: str | Promise
-    url: str
-    current: bool
-
-
-@register.inclusion_tag("paiid_perf/parts/overview.html", takes_context=True)
-def perf_overview(context: dict[str, Any]) -> dict[str, Any]:
-    """The overview, for who may see the console."""
-    request = context["request"]
-    window = request.GET.get("window", DEFAULT_WINDOW)
-    known = window if window in WINDOWS else DEFAULT_WINDOW
-    return {
-        "request": request,
-        "csrf_token": context.get("csrf_token"),
-        "may_run": request.user.has_perm(RUN),
-        "may_acknowledge": request.user.has_perm(ACKNOWLEDGE),
-        "overview": gather(timezone.now(), known) if request.user.has_perm(VIEW) else None,
-    }
-
-
-@register.inclusion_tag("paiid_perf/parts/tabs.html", takes_context=True)
-def perf_tabs(context: dict[str, Any]) -> dict[str, Any]:
-    """The pages of the console; the one that the request lies under is marked."""
-    request = context["request"]
-    if not request.user.has_perm(VIEW):
-        return {"tabs": []}
-    site = getattr(request, "current_app", None) or request.resolver_match.namespace
-    home = reverse("admin:app_list", args=["paiid_perf"], current_app=site)
-    pages = [(label, reverse(f"admin:{name}", current_app=site)) for name, label in TABS.items()]
-    tabs = [Tab(label, url, request.path.startswith(url)) for label, url in pages]
-    return {"tabs": [Tab(_("Overview"), home, request.path == home), *tabs]}
-
-
-@register.simple_tag
-def perf_report(window: str) -> Overview:
-    """The overview's facts, for a report that stands alone."""
-    return gather(timezone.now(), window)
-
-
-@register.simple_tag
-def perf_styles() -> SafeString:
-    """Our style sheet's text: a report is one file."""
-    return mark_safe(STYLES.read_text())  # noqa: S308 - our own file
-
-
-@register.simple_tag
-def perf_bar(fraction: float) -> SafeString:
-    """A progress bar."""
-    return charts.bar(fraction, _("Progress"))
-
-
-@register.filter
-def perf_ago(at: datetime | None) -> str:
-    """How long ago, in one unit: ``3 minutes ago``; a dash for None."""
-    if at is None:
-        return "–"
-    if timezone.now() - at < timedelta(minutes=1):
-        return _("just now")
-    return _("%(time)s ago") % {"time": timesince(at, depth=1)}
-
-
-@register.filter
-def perf_pill(kind: str, text: object) -> SafeString:
-    """A state as a small label: ``{{ run.status|perf_pill:run.get_status_display }}``."""
-    return pill(kind, text)
-
-
-@register.filter
-def perf_ratio(value: float | None) -> str:
-    """0.42 → 42 %; a dash for None."""
-    return figures.number(value, "ratio")
-
-
-@register.filter
-def perf_signed(value: float | None) -> str:
-    """A gain of 0.7 → −70 %."""
-    return figures.signed(value)
-
-
-@register.filter
-def perf_ms(value: float | None) -> str:
-    """Milliseconds with sensible digits and unit."""
-    return figures.number(value, "ms")
-
-
-@register.filter
-def perf_count(value: float | None) -> str:
-    """A count with its thousands apart."""
-    return figures.number(value)
-
-
-@register.filter
-def perf_bytes(value: float | None) -> str:
-    """A size in the unit that fits it."""
-    return figures.number(value, "bytes")
-
-
-@register.filter
-def perf_duration(value: float | None) -> str:
-    """Seconds as people say them."""
-    return figures.duration(value)
+__all__ = ["register"]
