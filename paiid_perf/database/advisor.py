@@ -488,6 +488,7 @@ def _create(pick: Pick, look: _Look, terms: _Terms, costs: str) -> Proposal:
             "table": table.name,
             "name": name,
             "body": names.body_sql(spec),
+            "bytes": pick.bytes,
             "analyze": any(not k.is_column for k in spec.keys),
             "queries": [
                 payload_query(e.queryid, e.text, e.calls, e.mean_ms, _rows(look, e.queryid))
@@ -614,6 +615,7 @@ def _drop(drop: drops.Drop, look: _Look, alias: str) -> Proposal:
             "table": table.name,
             "name": index.name,
             "body": f"USING {body}",
+            "bytes": index.bytes,
             "definition": index.definition,
             "covered_by": drop.covered_by,
             "queries": _neighbours(look, table.key, set()),

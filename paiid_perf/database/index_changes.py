@@ -10,8 +10,9 @@ from paiid_perf.conf import Settings
 from paiid_perf.contracts import ChangeContext, ChangeHandler, Json, Measurement, QueryMeasure, Verdict
 from paiid_perf.database.actions import indexes as actions
 from paiid_perf.database.facts import catalog as catalog_facts
-from paiid_perf.database.facts import plans, workload
+from paiid_perf.database.facts import machine, plans, workload
 from paiid_perf.database.index_types import Statement
+from paiid_perf.database.rules.indexes import room
 from paiid_perf.database.rules.indexes.judge import TRIAL, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.names import quoted
 from paiid_perf.database.rules.indexes.window import merged
@@ -34,19 +35,20 @@ def create(payload: Json, ctx: ChangeContext) -> Json:
 
     Raises:
         ActionFailed: it could not be built; nothing of it is left.
-        ActionRefused: the table is gone, not ours, or being indexed.
+        ActionRefused: the table is gone, not ours, or being indexed; or the disk has no room for it.
     """
-    ctx.progress(0.0, f"building {payload['name']}")
+    name = payload["name"]
+    build = actions.Build(payload["schema"], payload["table"], name, payload["body"])
+    limits = actions.Limits(
+        ctx.settings.DDL_TIMEOUT,
+        ctx.settings.LOCK_TIMEOUT,
+        tell=lambda fraction, step: ctx.progress(fraction, f"{name}: {step}"),
+    )
+    ctx.progress(0.0, f"building {name}")
     with _session(payload, ctx) as session:
-        built = actions.create(
-            session,
-            schema=payload["schema"],
-            table=payload["table"],
-            name=payload["name"],
-            body=payload["body"],
-            timeout=ctx.settings.DDL_TIMEOUT,
-            lock=ctx.settings.LOCK_TIMEOUT,
-        )
+        if refusal := room.refused_because(machine.disk(session), int(payload.get("bytes", 0))):
+            raise ActionRefused(f"{name} is not built: {refusal}")
+        built = actions.create(session, build, limits)
         if payload.get("analyze"):
             actions.analyze(session, payload["schema"], payload["table"], ctx.settings.DDL_TIMEOUT)
         workload.remember(session, payload["table"], ctx.now)

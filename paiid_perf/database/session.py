@@ -34,7 +34,10 @@ _LIMITS = (
 class Session:
     """Reads and acts over one autocommit connection. Raises psycopg.Error as it comes."""
 
-    def __init__(self, connection: psycopg.Connection[Any], statement: timedelta, lock: timedelta) -> None:
+    def __init__(
+        self, alias: str, connection: psycopg.Connection[Any], statement: timedelta, lock: timedelta
+    ) -> None:
+        self.alias = alias
         self._connection = connection
         self._statement = statement
         self._lock = lock
@@ -84,6 +87,20 @@ class Session:
             if not self.is_broken:
                 self._connection.execute("RESET statement_timeout")
                 self._connection.execute("RESET lock_timeout")
+
+    def cancel(self) -> None:
+        """Ask the server to stop what another thread runs here; that thread gets ``QueryCanceled``."""
+        self._connection.cancel_safe(timeout=self._lock.total_seconds())
+
+    @contextmanager
+    def beside(self) -> Iterator[Session]:
+        """Another session like this one, for a look at what this one is busy with.
+
+        Raises:
+            psycopg.OperationalError: there is no connection to be had.
+        """
+        with connect(self.alias, statement=self._statement, lock=self._lock) as other:
+            yield other
 
     @property
     def is_broken(self) -> bool:
@@ -142,4 +159,4 @@ def connect(alias: str, *, statement: timedelta, lock: timedelta) -> Iterator[Se
         connection.adapters.register_loader("jsonb", JsonbLoader)
         if role:
             connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-        yield Session(connection, statement, lock)
+        yield Session(alias, connection, statement, lock)

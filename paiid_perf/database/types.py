@@ -354,6 +354,14 @@ class CheckpointFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """The disk that a database lies on. Bytes."""
+
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """The machine that the server runs on, as far as it can be known. Bytes."""
 

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -250,15 +250,17 @@ def settle(
     kept, reverted, failed or are still verifying. One change that fails leaves the others to go on."""
     before = tally.counts.copy()
     if not terms.dry_run:
-        judge_due(area, ChangeContext(terms.settings, now(), progress), tally)
+        judge_due(area, ChangeContext(terms.settings, now(), plan.between(progress, 0.0, 0.1)), tally)
     waiting = list(_waiting(area))
+    each = 0.9 / max(1, len(waiting))
     for number, rec in enumerate(waiting):
         if out_of_time() or tally.counts["applied"] >= terms.settings.MAX_CHANGES_PER_RUN:
             break
         if _refusal(rec, terms, now()):
             continue
-        progress(number / len(waiting), rec.title)
-        _guarded(rec, ChangeContext(terms.settings, now(), progress), tally)
+        told = plan.between(progress, 0.1 + each * number, 0.1 + each * (number + 1))
+        told(0.0, rec.title)
+        _guarded(rec, ChangeContext(terms.settings, now(), told), tally)
     return dict(tally.counts - before)
 
 
@@ -297,9 +299,9 @@ def carry_out(rec: Recommendation, context: ChangeContext, tally: Tally, by: str
     _move(rec, State.APPLYING, context.now, by=by)
     try:
         if not rec.before:
-            rec.before = handler.measure(rec.payload, context).to_json()
+            rec.before = handler.measure(rec.payload, _during(context, 0.0, 0.25)).to_json()
             rec.save(update_fields=["before"])
-        facts = handler.apply(rec.payload, context)
+        facts = handler.apply(rec.payload, _during(context, 0.25, 0.75))
     except ActionRefused as refusal:
         # What it stood on is gone (an index that should serve in its place was reverted, say): nothing was done.
         reason = str(refusal)
@@ -325,7 +327,12 @@ def carry_out(rec: Recommendation, context: ChangeContext, tally: Tally, by: str
     if wait:
         tally.counts["verifying"] += 1
     else:
-        _judge(rec, context, tally)
+        _judge(rec, _during(context, 0.75, 1.0), tally)
+
+
+def _during(context: ChangeContext, start: float, end: float) -> ChangeContext:
+    """The context of one step of a change, which takes this part of its time."""
+    return replace(context, progress=plan.between(context.progress, start, end))
 
 
 def recover(context: ChangeContext) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import time
 
 from paiid_perf.contracts import Phase
@@ -20,6 +20,11 @@ def phases_of(kind: str, phases: Iterable[Phase]) -> tuple[Phase, ...]:
 def overall_progress(position: int, count: int, fraction: float) -> float:
     """How far a run is (0–1) when phase ``position`` (from 0) of ``count`` is at ``fraction``."""
     return (position + min(max(fraction, 0.0), 1.0)) / count if count else 1.0
+
+
+def between(tell: Callable[[float, str], None], start: float, end: float) -> Callable[[float, str], None]:
+    """Tell 0–1 of a part as ``start``–``end`` of the whole."""
+    return lambda fraction, step: tell(start + (end - start) * min(max(fraction, 0.0), 1.0), step)
 
 
 def status_of(phases: Collection[str]) -> str:

@@ -36,6 +36,8 @@ T = TypeVar("T")
 QUEUE_PATIENCE = timedelta(minutes=10)
 #: How often progress is written to the run's row.
 WRITE_EVERY_SECONDS = 0.5
+#: The part of a phase in which its changes are carried out: it has looked before, and looks again after.
+SETTLING = (0.45, 0.9)
 #: How long the runner waits for a database that went away before it gives up writing.
 DATABASE_PATIENCE_SECONDS = 30.0
 #: The same where it has been waited for in vain already.
@@ -153,6 +155,8 @@ class _Execution:
     tally: ledger.Tally = field(default_factory=ledger.Tally)
     checks: list[Check] = field(default_factory=list)
     written_at: float = 0.0
+    reached: float = 0.0
+    """How far it said it was: a bar never goes back."""
 
     def go(self) -> OptimizationRun:
         phases = plan.phases_of(self.run.kind, registry.all(Phase))
@@ -188,7 +192,8 @@ class _Execution:
 
     def _phase(self, phase: Phase, row: PhaseRun, position: int, count: int) -> None:
         def progress(fraction: float, step: str) -> None:
-            self._progress(plan.overall_progress(position, count, fraction), f"{phase.label}: {step}")
+            self.reached = max(self.reached, plan.overall_progress(position, count, fraction))
+            self._progress(self.reached, f"{phase.label}: {step}")
 
         progress(0.0, "started")
         row.status, row.started_at = PhaseRun.Status.RUNNING, timezone.now()
@@ -291,7 +296,7 @@ class _Context:
             self.execution.terms,
             timezone.now,
             tally=self.execution.tally,
-            progress=self.progress,
+            progress=plan.between(self.progress, *SETTLING),
             out_of_time=self.out_of_time,
         )
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
 from psycopg import sql
 
+from paiid_perf.database.actions import building
 from paiid_perf.database.rules.indexes.partitions import index_name
 from paiid_perf.database.session import Session, trusted
 from paiid_perf.exceptions import ActionFailed, ActionRefused
@@ -46,6 +48,27 @@ SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind
   FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE h.inhparent = %s ORDER BY 1, 2
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """An index to be built. ``body`` is what follows ``ON table`` (``USING btree ("a")``): made by the advisor from
+    catalogue names, quoted."""
+
+    schema: str
+    table: str
+    name: str
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a build may take and wait for a lock, and to whom it is told how far it is."""
+
+    timeout: timedelta
+    lock: timedelta
+    pause: Callable[[float], None] = time.sleep
+    tell: building.Tell = building.nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,109 +124,71 @@ def alone_on(session: Session, table_oid: int) -> Iterator[None]:
         session.rows("SELECT pg_advisory_unlock(%s, %s)", [LOCK_CLASS, key])
 
 
-def create(
-    session: Session,
-    *,
-    schema: str,
-    table: str,
-    name: str,
-    body: str,
-    timeout: timedelta,
-    lock: timedelta,
-    pause: Callable[[float], None] = time.sleep,
-) -> IndexState:
+def create(session: Session, build: Build, limits: Limits) -> IndexState:
     """Build the index unless it is there and valid; returns it.
-
-    ``body`` is what follows ``ON table`` (``USING btree ("a")``): made by the advisor from catalogue names, quoted.
 
     Raises:
         ActionFailed: it could not be built; nothing of it is left.
         ActionRefused: the table is gone, not ours, or being indexed by another process.
     """
-    target = table_state(session, schema, table)
+    target = table_state(session, build.schema, build.table)
     with alone_on(session, target["oid"]):
-        found = state(session, schema, name)
+        found = state(session, build.schema, build.name)
         if found is not None and found.valid:
             return found
         if found is not None:
-            remove_invalid(session, schema, name, timeout=timeout, lock=lock)
-        _build(session, target, schema, table, name, body, timeout, lock, pause)
-        built = state(session, schema, name)
+            remove_invalid(session, build.schema, build.name, timeout=limits.timeout, lock=limits.lock)
+        _build(session, target, build, limits)
+        built = state(session, build.schema, build.name)
     if built is None or not built.valid:
-        raise ActionFailed(f"{name} was built but is not valid.")
+        raise ActionFailed(f"{build.name} was built but is not valid.")
     return built
 
 
-def _build(
-    session: Session,
-    target: dict[str, Any],
-    schema: str,
-    table: str,
-    name: str,
-    body: str,
-    timeout: timedelta,
-    lock: timedelta,
-    pause: Callable[[float], None],
-) -> None:
+def _build(session: Session, target: dict[str, Any], build: Build, limits: Limits) -> None:
     if target["kind"] == "p":
-        _build_partitioned(session, target["oid"], schema, table, name, body, timeout, lock, pause)
+        _build_partitioned(session, target["oid"], build, limits)
         return
     statement = sql.SQL("CREATE INDEX CONCURRENTLY IF NOT EXISTS {} ON {} {}").format(
-        sql.Identifier(name), sql.Identifier(schema, table), trusted(body)
+        sql.Identifier(build.name), sql.Identifier(build.schema, build.table), trusted(build.body)
     )
-    _persist(session, statement, schema, name, timeout, lock, pause)
+    _persist(session, statement, build, limits)
 
 
-def _build_partitioned(
-    session: Session,
-    oid: int,
-    schema: str,
-    table: str,
-    name: str,
-    body: str,
-    timeout: timedelta,
-    lock: timedelta,
-    pause: Callable[[float], None],
-) -> None:
+def _build_partitioned(session: Session, oid: int, build: Build, limits: Limits) -> None:
     """A partitioned parent cannot be indexed concurrently: ON ONLY it, then each partition, then ATTACH."""
-    with session.writing(timeout) as connection:
+    with session.writing(limits.timeout) as connection:
         connection.execute(
             sql.SQL("CREATE INDEX IF NOT EXISTS {} ON ONLY {} {}").format(
-                sql.Identifier(name), sql.Identifier(schema, table), trusted(body)
+                sql.Identifier(build.name), sql.Identifier(build.schema, build.table), trusted(build.body)
             )
         )
-    for part in session.rows(_PARTITIONS, [oid]):
-        child = index_name(name, part["name"])
-        child_state = table_state(session, part["schema"], part["name"])
-        _build(session, child_state, part["schema"], part["name"], child, body, timeout, lock, pause)
-        with session.writing(timeout) as connection:
+    parts = session.rows(_PARTITIONS, [oid])
+    for number, part in enumerate(parts):
+        child = Build(part["schema"], part["name"], index_name(build.name, part["name"]), build.body)
+        told = replace(limits, tell=building.part_of(limits.tell, number, len(parts)))
+        _build(session, table_state(session, child.schema, child.table), child, told)
+        with session.writing(limits.timeout) as connection:
             connection.execute(
                 sql.SQL("ALTER INDEX {} ATTACH PARTITION {}").format(
-                    sql.Identifier(schema, name), sql.Identifier(part["schema"], child)
+                    sql.Identifier(build.schema, build.name), sql.Identifier(child.schema, child.name)
                 )
             )
 
 
-def _persist(
-    session: Session,
-    statement: sql.Composed,
-    schema: str,
-    name: str,
-    timeout: timedelta,
-    lock: timedelta,
-    pause: Callable[[float], None],
-) -> None:
+def _persist(session: Session, statement: sql.Composed, build: Build, limits: Limits) -> None:
     """Run a build; on a lock time-out clean up, wait and try again, ATTEMPTS times at the most."""
     for attempt in range(ATTEMPTS):
+        run = partial(session.outside_transaction, statement, limits.timeout, limits.lock * PATIENCE[attempt])
         try:
-            session.outside_transaction(statement, timeout, lock * PATIENCE[attempt])
+            building.watched(session, run, (build.schema, build.table), limits.tell)
             return
         except psycopg.Error as error:
             if not session.is_broken:
-                remove_invalid(session, schema, name, timeout=timeout, lock=lock)
+                remove_invalid(session, build.schema, build.name, timeout=limits.timeout, lock=limits.lock)
             if not isinstance(error, psycopg.errors.LockNotAvailable) or attempt + 1 == ATTEMPTS:
-                raise ActionFailed(f"{name} could not be built: {str(error).strip()}") from error
-            pause(BACK_OFF[attempt])
+                raise ActionFailed(f"{build.name} could not be built: {str(error).strip()}") from error
+            limits.pause(BACK_OFF[attempt])
 
 
 def remove_invalid(session: Session, schema: str, name: str, *, timeout: timedelta, lock: timedelta) -> bool:

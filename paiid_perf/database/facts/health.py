@@ -432,7 +432,8 @@ def read(session: Session, alias: str, progress: Callable[[str], None] = lambda 
         progress(query.panel)
         panels[query.panel] = _panel(session, server, query)
     health = Health(server, machine=machine.read(alias), **panels)
-    return replace(health, pool=machine.pool(session, alias, health), growth=growth.read(alias, health))
+    grown = growth.read(alias, machine.disk(session))
+    return replace(health, pool=machine.pool(session, alias, health), growth=grown)
 
 
 def _panel(session: Session, server: ServerFact, query: NamedQuery[Row]) -> Panel[Row]:

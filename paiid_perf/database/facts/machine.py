@@ -7,20 +7,42 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import psycopg
 from django.db import connections
 
 from paiid_perf.database.session import Session
-from paiid_perf.database.types import Health, Machine, PoolFact
+from paiid_perf.database.types import Disk, Health, Machine, PoolFact
 
 _LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
 
 def read(alias: str) -> Machine:
     """Memory and cores of the server's machine; all None where the server is elsewhere."""
+    return Machine(_memory(), psutil.cpu_count(), _rotational()) if _is_here(alias) else Machine()
+
+
+def _is_here(alias: str) -> bool:
     host = str(connections[alias].settings_dict["HOST"] or "")
-    if host not in _LOCAL and not host.startswith("/"):
-        return Machine()
-    return Machine(_memory(), psutil.cpu_count(), _rotational())
+    return host in _LOCAL or host.startswith("/")
+
+
+#: Where new tables and indexes of the database lie; reading data_directory takes pg_read_all_settings.
+_PLACE = """
+SELECT coalesce(nullif(pg_tablespace_location(dattablespace), ''), current_setting('data_directory')) AS place
+  FROM pg_database WHERE datname = current_database()
+"""
+
+
+def disk(session: Session) -> Disk | None:
+    """The disk that the database lies on; None where the server is elsewhere, or we may not know where it writes."""
+    if not _is_here(session.alias):
+        return None
+    try:
+        place = session.rows(_PLACE)[0]["place"]
+        found = psutil.disk_usage(place)
+    except (psycopg.errors.InsufficientPrivilege, OSError):
+        return None
+    return Disk(int(found.total), int(found.free))
 
 
 def _memory() -> int:

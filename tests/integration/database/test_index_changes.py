@@ -19,8 +19,10 @@ from django.db.migrations.state import ProjectState
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.contracts import ChangeContext, Measurement, Proposal
 from paiid_perf.database import index_changes
+from paiid_perf.database.actions import building
 from paiid_perf.database.actions import indexes as actions
 from paiid_perf.database.advisor import advise
+from paiid_perf.database.facts import machine
 from paiid_perf.database.operations import AdoptIndexConcurrently
 from paiid_perf.database.session import Session, connect
 from paiid_perf.exceptions import ActionFailed, ActionRefused
@@ -289,13 +291,8 @@ def test_a_lock_that_nobody_gives_up_ends_in_a_clean_failure() -> None:
     with held("ACCESS EXCLUSIVE"), session() as opened, pytest.raises(ActionFailed):
         actions.create(
             opened,
-            schema="public",
-            table="orders",
-            name=proposal.payload["name"],
-            body=proposal.payload["body"],
-            timeout=timedelta(seconds=5),
-            lock=timedelta(milliseconds=20),
-            pause=pauses.append,
+            actions.Build("public", "orders", proposal.payload["name"], proposal.payload["body"]),
+            actions.Limits(timedelta(seconds=5), timedelta(milliseconds=20), pauses.append),
         )
     assert len(pauses) == 2
     assert index_names() == []
@@ -398,6 +395,73 @@ def test_a_partitioned_table_is_indexed_part_by_part() -> None:
     finally:
         with host() as db:
             db.execute("DROP TABLE IF EXISTS orders CASCADE")
+
+
+# --- how far it is, and whether there is room -------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("looked_at_often")
+def test_a_build_tells_how_far_it_is_and_whom_it_waits_for() -> None:
+    proposal, told, seen = proposed(), [], threading.Event()
+
+    def tell(share: float, step: str) -> None:
+        told.append((share, step))
+        if "waiting for writers" in step:
+            seen.set()
+
+    builder = threading.Thread(
+        target=apply_and_close, args=(proposal, replace(context(LOCK_TIMEOUT=WAIT), progress=tell))
+    )
+    with held():
+        builder.start()
+        assert seen.wait(30)
+    builder.join(30)
+    assert index_names(valid=True) == [proposal.payload["name"]]
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert f"{proposal.payload['name']}: waiting for writers before build (1 to go)" in {s for _, s in told}
+
+
+@pytest.mark.usefixtures("looked_at_often")
+def test_a_build_that_is_interrupted_is_stopped_at_the_server() -> None:
+    proposal = proposed()
+
+    def interrupt(share: float, step: str) -> None:
+        if "waiting" in step:
+            raise KeyboardInterrupt
+
+    with held(), pytest.raises(KeyboardInterrupt):
+        HANDLERS["index_create"].apply(
+            proposal.payload, replace(context(LOCK_TIMEOUT=WAIT), progress=interrupt)
+        )
+    with host() as db:
+        assert not db.execute("SELECT 1 FROM pg_stat_progress_create_index").fetchall()
+    HANDLERS["index_create"].clean_up(proposal.payload, context())
+    assert index_names() == []
+
+
+WAIT = timedelta(seconds=30)
+
+
+@pytest.fixture
+def looked_at_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(building, "EVERY", 0.01)
+
+
+def apply_and_close(proposal: Proposal, ctx: ChangeContext) -> None:
+    try:
+        HANDLERS["index_create"].apply(proposal.payload, ctx)
+    finally:
+        connections.close_all()
+
+
+def test_an_index_that_the_disk_has_no_room_for_is_not_built() -> None:
+    proposal = proposed()
+    with session() as opened:
+        disk = machine.disk(opened)
+    assert disk is not None
+    with pytest.raises(ActionRefused, match="free, and the build needs"):
+        HANDLERS["index_create"].apply(dict(proposal.payload) | {"bytes": disk.free}, context())
+    assert index_names() == []
 
 
 # --- the migration that follows --------------------------------------------------------------------------------

@@ -95,3 +95,11 @@ def test_every_refusal_says_why(circumstance, reason):
 
     assert reason in answer
     assert bool(answer) is bool(reason)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_a_part_is_told_within_its_part_of_the_whole(start: float, end: float, fraction: float) -> None:
+    start, end = min(start, end), max(start, end)
+    told: list[float] = []
+    plan.between(lambda share, step: told.append(share), start, end)(fraction, "at it")
+    assert start <= told[0] <= end + 1e-12
