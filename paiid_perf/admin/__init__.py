@@ -1,5 +1,5 @@
 """The console, inside the Django admin."""
 
-from paiid_perf.admin import models, pages
+from paiid_perf.admin import alerts, ledger, pages, runs, scores, security
 
-__all__ = ["models", "pages"]
+__all__ = ["alerts", "ledger", "pages", "runs", "scores", "security"]

@@ -82,10 +82,10 @@ def post_only(view: View) -> View:
     """GET never changes anything."""
 
     @wraps(view)
-    def guarded(self: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def guarded(page: Any, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method != "POST":
             return HttpResponseNotAllowed(["POST"])
-        return view(self, request, *args, **kwargs)
+        return view(page, request, *args, **kwargs)
 
     return guarded
 

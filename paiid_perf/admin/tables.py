@@ -9,6 +9,8 @@ from urllib.parse import urlencode
 
 from django.utils.functional import Promise
 
+from paiid_perf.admin.figures import number
+
 Row = TypeVar("Row")
 PER_PAGE = 50
 
@@ -48,6 +50,13 @@ class Table:
     pages: int
     before: str
     after: str
+
+
+def figure(
+    key: str, label: str | Promise, value: Callable[[Any], float | None], unit: str = ""
+) -> Column[Any]:
+    """A column that shows the figure that it is sorted by."""
+    return Column(key, label, lambda row: number(value(row), unit), value)
 
 
 def number_of(params: Mapping[str, str], name: str = "p") -> int:

@@ -1,0 +1,137 @@
+"""The cache's strategies with what they bring and take; warming and clearing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from paiid_perf.admin import charts, console, endpoints
+from paiid_perf.admin.base import APPLY, RUN, VIEW, post_only, require
+from paiid_perf.admin.charts import Chart
+from paiid_perf.admin.evidence import facts_of
+from paiid_perf.admin.figures import number
+from paiid_perf.admin.pages.base import ConsoleAdmin, Page, last_phase
+from paiid_perf.admin.window import Window, window_of
+from paiid_perf.api.types import ResponseStrategy
+from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.optimization import runner
+from paiid_perf.registry import registry
+
+
+def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+    require(request, VIEW)
+    window, phase = window_of(request), last_phase("cache")
+    details = phase.details if phase else {}
+    return page.shown(
+        request,
+        "cache",
+        _("Cache"),
+        window=window,
+        strategies=_strategies(window, details),
+        chart=charts.line_chart(_hits_chart(window)),
+        phase=phase,
+        server=facts_of(details.get("server") or {}),
+        may_warm=request.user.has_perm(RUN),
+        may_clear=request.user.has_perm(APPLY),
+    )
+
+
+@post_only
+def warm(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
+    """A worker warms what is due."""
+    require(request, RUN)
+    told = _("A worker warms what is due.")
+    return page.handed_over(request, runner.enqueue_warm(), told, "warmed", "paiid_perf_cache")
+
+
+def clear(page: ConsoleAdmin, request: HttpRequest, name: str) -> HttpResponse:
+    """GET: a page that says what will happen. POST: a worker clears the strategy."""
+    require(request, APPLY)
+    if name not in {strategy.name for strategy in registry.all(CacheStrategy)}:
+        raise Http404
+    if request.method != "POST":
+        title = _("Clear the values of “%(name)s”?") % {"name": name}
+        return page.shown(request, "clear", title, name=name, back=page.address("paiid_perf_cache"))
+    told = _("A worker clears “%(name)s”.") % {"name": name}
+    taken = runner.enqueue_clear(name)
+    return page.handed_over(request, taken, told, f"cleared the cache {name}", "paiid_perf_cache")
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One cache strategy with what it brought in the window."""
+
+    name: str
+    kind: str
+    ttl: str
+    depends_on: str
+    hits: int
+    misses: int
+    kept_bytes: float | None
+    """What its keys take, as the last run sampled them."""
+    can_clear: bool
+
+    @property
+    def hit_ratio(self) -> float | None:
+        looked = self.hits + self.misses
+        return self.hits / looked if looked else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of every subject: what was found, what was not, and the memory its keys take."""
+
+    hits: Mapping[str, int]
+    misses: Mapping[str, int]
+    sizes: Mapping[str, float]
+
+
+def _strategies(window: Window, details: Mapping[str, Any]) -> list[Strategy]:
+    seen = _Seen(_counts("cache.hits", window), _counts("cache.misses", window), _sizes(details))
+    values = [_strategy(one, one.name, _("values"), seen, True) for one in registry.all(CacheStrategy)]
+    answers = [
+        _strategy(one, f"response:{one.name}", _("responses"), seen, False)
+        for one in registry.all(ResponseStrategy)
+    ]
+    return values + answers
+
+
+def _counts(series: str, window: Window) -> dict[str, int]:
+    return {subject: count for subject, count, _t in endpoints.sums(series, window.start, window.end)}
+
+
+def _strategy(
+    declared: CacheStrategy | ResponseStrategy, subject: str, kind: str, seen: _Seen, can_clear: bool
+) -> Strategy:
+    return Strategy(
+        name=declared.name,
+        kind=kind,
+        ttl=_("until invalidated") if declared.ttl is None else number(declared.ttl.total_seconds(), "s"),
+        depends_on=", ".join(declared.depends_on) or "–",
+        hits=seen.hits.get(subject, 0),
+        misses=seen.misses.get(subject, 0),
+        kept_bytes=seen.sizes.get(subject, seen.sizes.get(declared.name)),
+        can_clear=can_clear,
+    )
+
+
+def _sizes(details: Mapping[str, Any]) -> dict[str, float]:
+    groups = details.get("memory", {}).get("groups", ())
+    named = [(group.get("group") or group.get("name"), group) for group in groups]
+    return {name: group["bytes"] for name, group in named if name and "bytes" in group}
+
+
+def _hits_chart(window: Window) -> Chart:
+    empty = _("No cache look-up was recorded. Use paiid_perf.cache, or give an endpoint a response cache.")
+    return window.chart(_("Cache hit ratio"), [console.hits(window.start, window.end)], "ratio", 1.0, empty)
+
+
+PAGES = (
+    Page("cache/", "paiid_perf_cache", view),
+    Page("cache/warm/", "paiid_perf_cache_warm", warm),
+    Page("cache/clear/<str:name>/", "paiid_perf_cache_clear", clear),
+)
