@@ -58,6 +58,8 @@ PARSED, POOLED = 0.25, 0.5
 #: Statements whose replay a change is judged by, and neighbours watched for regressions.
 AFFECTED = 8
 WATCHED = 4
+#: Statements of other tables, which tell the load under which it was judged.
+CONTROLS = 10
 #: The storage budget where none is set.
 BUDGET_SHARE, BUDGET_MB = 0.40, 64
 #: Milliseconds that a statement is taken to need which was never seen to finish.
@@ -496,6 +498,7 @@ def _create(pick: Pick, look: _Look, terms: _Terms, costs: str) -> Proposal:
             ],
             "watched": _neighbours(look, spec.table, {e.queryid for e in pick.effects}, terms.watched),
             "writes": _writers(look, spec.table, terms.watched),
+            "control": _elsewhere(look, spec.table),
         },
     )
 
@@ -555,6 +558,15 @@ def _neighbours(
     reading = look.by_table.get(table, ())
     others = [s for s, q in reading if s.queryid not in affected and q.write is None]
     return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:most]]
+
+
+def _elsewhere(look: _Look, table: TableKey) -> list[dict[str, Any]]:
+    """The most called statements that have nothing to do with the table: they tell the machine's load."""
+    others = sorted(
+        (s for s, q in look.pairs if q.write is None and q.tables and table not in q.tables),
+        key=lambda s: (-s.calls, s.queryid),
+    )
+    return [payload_query(s.queryid, s.text, s.calls, s.mean_ms, s.rows) for s in others[:CONTROLS]]
 
 
 def _writers(look: _Look, table: TableKey, most: int) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import machine, plans, workload
 from paiid_perf.database.index_types import Statement
 from paiid_perf.database.rules.indexes import room
-from paiid_perf.database.rules.indexes.judge import TRIAL, WATCHED, WRITES, judge
+from paiid_perf.database.rules.indexes.judge import CONTROL, TRIAL, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.names import quoted
 from paiid_perf.database.rules.indexes.window import merged
 from paiid_perf.database.session import Session, connect
@@ -138,25 +138,30 @@ def measure(payload: Json, ctx: ChangeContext) -> Measurement:
     ``replay``: run again with sampled or representative constants, read-only; writes in a transaction that is rolled
     back, on tables without triggers. ``trial``: the same, and every statement counts. ``window``: the running counters.
     """
-    statements = _statements(payload)
+    replayed = ctx.settings.VERIFY == "replay" or bool(payload.get("trial"))
+    statements = _statements(payload, counted=not replayed)
     with _session(payload, ctx) as session:
         numbers = _numbers(session, payload)
         if not statements:
             return Measurement("none", (), numbers)
-        if ctx.settings.VERIFY == "replay" or payload.get("trial"):
+        if replayed:
             method = TRIAL if payload.get("trial") else "replay"
             return Measurement(method, tuple(_replayed(session, statements, payload, ctx)), numbers)
         return Measurement("window", tuple(_counted(session, statements)), numbers)
 
 
-def _statements(payload: Json) -> dict[str, Statement]:
-    """Key → statement; the key of a neighbour says that it is only watched."""
+def _statements(payload: Json, *, counted: bool) -> dict[str, Statement]:
+    """Key → statement; the key of a neighbour says that it is only watched.
+
+    Queries of other tables stand for the load of the machine where running counters are compared.
+    """
     affected = {q["queryid"]: q for q in payload.get("queries", ())}
     watched = {WATCHED + q["queryid"]: q for q in payload.get("watched", ())}
     writes = {WRITES + q["queryid"]: q for q in payload.get("writes", ()) if q["queryid"] not in affected}
+    control = {CONTROL + q["queryid"]: q for q in payload.get("control", ())} if counted else {}
     return {
         key: Statement(q["queryid"], q["text"], q["calls"], q["calls"] * q["mean_ms"], q.get("rows", 0.0))
-        for key, q in (affected | watched | writes).items()
+        for key, q in (affected | watched | writes | control).items()
     }
 
 

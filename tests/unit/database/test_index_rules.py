@@ -28,7 +28,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import bind, cost, drops, names, render, size, writes
 from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, immutable, prefix_of
-from paiid_perf.database.rules.indexes.judge import WATCHED, WRITES, judge
+from paiid_perf.database.rules.indexes.judge import CONTROL, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.parse import parse
 from paiid_perf.database.rules.indexes.predicates import implied
 from paiid_perf.database.rules.indexes.select import Item, Problem, select, weights
@@ -614,6 +614,45 @@ def test_a_window_is_what_came_since() -> None:
     assert verdict.gain == pytest.approx(0.9)
     unused = replace(after, numbers={"scans": 0})
     assert judge(before, unused, min_gain=0.1, max_regression=0.1).keep is False
+
+
+def counters(
+    since: tuple[float, float] | None = None, *, controls: int = 5, blocks: float = 7.0
+) -> Measurement:
+    """Running counters: an affected query of 10 ms, others of 1 ms on other tables; after a window in which they took
+    ``since`` (ms) instead."""
+    calls, own, other = (
+        (1000, 10.0, 1.0) if since is None else (2000, (10 + since[0]) / 2, (1 + since[1]) / 2)
+    )
+    affected = QueryMeasure("a", "a", calls, own)
+    others = (QueryMeasure(f"{CONTROL}{n}", "c", calls, other, blocks) for n in range(controls))
+    return Measurement("window", (affected, *others), {"scans": calls})
+
+
+@pytest.mark.parametrize(
+    ("since", "controls", "kept", "said"),
+    [
+        ((9.0, 2.0), 5, True, "100% slower"),  # nearly as slow as before, on a machine half as fast
+        ((5.0, 0.5), 5, False, "50% faster"),  # twice as fast, as is everything else
+        ((5.0, 0.5), 2, True, ""),  # two say nothing
+        ((5.0, 1.04), 5, True, ""),  # the same load
+        ((2.0, 0.5), 5, True, "50% faster"),
+        ((90.0, 9.0), 5, False, "100% slower"),  # nobody believes a load of nine times
+    ],
+)
+def test_queries_of_other_tables_tell_the_load(
+    since: tuple[float, float], controls: int, kept: bool, said: str
+) -> None:
+    before, after = counters(controls=controls), counters(since, controls=controls)
+    verdict = judge(before, after, min_gain=0.1, max_regression=0.1)
+    assert verdict.keep is kept, verdict
+    assert said in verdict.reason
+    assert ("allowed for" in verdict.reason) == bool(said)
+
+
+def test_other_tables_whose_data_changed_tell_nothing() -> None:
+    after = counters((5.0, 0.5), blocks=9.0)
+    assert judge(counters(), after, min_gain=0.1, max_regression=0.1).keep
 
 
 def test_a_drop_must_only_do_no_harm() -> None:

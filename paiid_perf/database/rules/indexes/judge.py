@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from statistics import median
 
 from paiid_perf.contracts import Measurement, QueryMeasure, Verdict
 
@@ -41,6 +42,12 @@ class Compared:
         """Fraction by which a call takes longer."""
         return self.after.mean_ms / self.before.mean_ms - 1.0 if self.before.mean_ms > 0 else 0.0
 
+    def at_the_load_before(self, load: float) -> Compared:
+        """The same with the later times as they would have been under the earlier load."""
+        after = self.after
+        spread = None if after.stddev_ms is None else after.stddev_ms / load
+        return replace(self, after=replace(after, mean_ms=after.mean_ms / load, stddev_ms=spread))
+
     @property
     def more_blocks(self) -> float | None:
         if self.before.blocks is None or self.after.blocks is None:
@@ -55,7 +62,9 @@ def judge(
 
     The gain is ``1 - after / before`` of the affected queries' time, weighted by calls.
     """
-    pairs = _pairs(before, after)
+    found = _pairs(before, after)
+    load = _load([p for p in found if p.before.key.startswith(CONTROL)])
+    pairs = [p.at_the_load_before(load) for p in found if not p.before.key.startswith(CONTROL)]
     if not pairs:
         return _nothing_to_compare(before, created)
     if after.method == "window" and sum(p.after.calls for p in pairs) < ENOUGH_CALLS:
@@ -63,7 +72,7 @@ def judge(
     affected = [p for p in pairs if not p.before.key.startswith((WATCHED, WRITES))]
     gain = _gain(affected or pairs)
     worst = _regression(pairs, max_regression, after.method)
-    numbers = _numbers(affected or pairs, gain)
+    numbers = _numbers(affected or pairs, gain) + _said_of(load)
     if worst is not None:
         return Verdict(False, f"{_named(worst)} is {worst.slower:.0%} slower; {numbers}", gain)
     lost = hot_lost(before, after) if created else ""
@@ -89,6 +98,12 @@ WRITE_NOISE = 0.25
 #: Updates that say something of the share of HOT ones, and by how much that may fall (it falls to 0 where an updated
 #: column is indexed).
 ENOUGH_UPDATES, HOT_FALL = 100, 0.10
+#: Key prefix of queries on other tables: what became slower there became so by the machine's load, not by the change.
+CONTROL = "control:"
+#: From so many of them on, and so many calls of each, they tell the load; it is believed up to twofold.
+ENOUGH_CONTROLS, MOST_LOAD = 3, 2.0
+#: Under this much, the load is the same.
+SAME_LOAD = 0.05
 
 
 def _nothing_to_compare(before: Measurement, created: bool) -> Verdict:
@@ -105,6 +120,34 @@ def _pairs(before: Measurement, after: Measurement) -> list[Compared]:
     if after.method == "window":
         pairs = [Compared(p.before, since(p.before, p.after)) for p in pairs]
     return [p for p in pairs if p.after.calls > 0]
+
+
+def _load(controls: list[Compared]) -> float:
+    """How many times as long everything takes now, by the median of queries that the change cannot touch.
+
+    1.0 where too few ran, and where their blocks changed: then their data did.
+    """
+    known = [
+        p.after.mean_ms / p.before.mean_ms
+        for p in controls
+        if p.before.mean_ms > 0 and p.after.calls >= ENOUGH_CALLS and _reads_the_same(p)
+    ]
+    if len(known) < ENOUGH_CONTROLS:
+        return 1.0
+    load = min(MOST_LOAD, max(1.0 / MOST_LOAD, median(known)))
+    return load if abs(load - 1.0) > SAME_LOAD else 1.0
+
+
+def _reads_the_same(pair: Compared) -> bool:
+    return pair.more_blocks is None or abs(pair.more_blocks) <= SAME_BLOCKS
+
+
+def _said_of(load: float) -> str:
+    """What a reader of the numbers must know of the load; empty where it was the same."""
+    if load == 1.0:
+        return ""
+    pace = "slower" if load > 1.0 else "faster"
+    return f"; other tables' queries ran {abs(load - 1.0):.0%} {pace} meanwhile, which is allowed for"
 
 
 def since(before: QueryMeasure, after: QueryMeasure) -> QueryMeasure:
