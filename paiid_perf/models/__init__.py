@@ -1,6 +1,7 @@
 """The models, one file per domain."""
 
 from paiid_perf.models.database import StatementSnapshot
+from paiid_perf.models.marks import Mark
 from paiid_perf.models.monitoring import Alert, AlertRule, Metric, MetricBatch, Score
 from paiid_perf.models.optimization import OptimizationRun, PhaseRun, Recommendation
 from paiid_perf.models.security import (
@@ -16,6 +17,7 @@ __all__ = [
     "AlertRule",
     "BlockedAddress",
     "LoginFailure",
+    "Mark",
     "Metric",
     "MetricBatch",
     "OptimizationRun",

@@ -183,6 +183,9 @@ class Recommendation(models.Model):
         indexes = (
             models.Index(fields=["state", "area"], name="perf_rec_state_area"),
             models.Index(fields=["fingerprint", "-id"], name="perf_rec_fingerprint"),
+            models.Index(
+                fields=["-applied_at"], name="perf_rec_applied", condition=Q(applied_at__isnull=False)
+            ),
         )
 
     def __str__(self) -> str:
