@@ -55,6 +55,9 @@ class Settings:
     """Seconds for which a Redis that goes on failing is left alone at the most (circuit breaker)."""
     KEY_PREFIX: str = "perf"
     """First part of every key written to the cache. On a Redis Cluster write it as a hash tag: ``{perf}``."""
+    RELEASE: str = ""
+    """What runs (a version, a commit): a new one is a mark on every chart. Empty: the commit checked out in
+    ``settings.BASE_DIR``."""
     LIMITS_DATABASE: int | None = 15
     """The Redis database that rate limits are counted in, so that ``cache.clear()`` refills nobody's; None, or where
     the server has no such database (a cluster has one only): the cache's own."""

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.apps import apps
+from django.db.models.signals import post_migrate
 
 from paiid_perf import invalidation
 from paiid_perf.api.phase import PHASE as API
@@ -23,6 +24,7 @@ from paiid_perf.monitoring.phase import PHASE as MONITORING
 from paiid_perf.monitoring.recorders import RECORDERS as SYSTEM_GAUGES
 from paiid_perf.monitoring.thresholds import THRESHOLDS
 from paiid_perf.monitoring.types import Recorder
+from paiid_perf.optimization import marks
 from paiid_perf.registry import registry
 from paiid_perf.security import signals as security_signals
 from paiid_perf.security.phase import PHASE as SECURITY
@@ -45,6 +47,8 @@ def connect() -> None:
     for strategy in registry.all(ResponseStrategy):
         invalidation.connect_rows(_rows(strategy.depends_on_rows))
     security_signals.connect()
+    app = apps.get_app_config("paiid_perf")
+    post_migrate.connect(marks.on_migrate, sender=app, dispatch_uid="paiid_perf.marks")
 
 
 def _models(depends_on: Iterable[str]) -> Iterator[str]:

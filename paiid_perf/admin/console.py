@@ -14,9 +14,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from paiid_perf.admin import charts
-from paiid_perf.admin.charts import Chart, Line, Mark
+from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.evidence import compared, won
 from paiid_perf.admin.figures import number
+from paiid_perf.admin.marks import marks
 from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ADVICE
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
@@ -36,7 +37,6 @@ AREA_NAMES: Mapping[str, str | Promise] = {
 State = Recommendation.State
 SHOWN = 6
 DEFAULT_WINDOW = "1h"
-MARKS = 100
 #: Changes that count as made lately.
 LATELY = 24
 HISTORY = 40
@@ -305,13 +305,6 @@ def means(label: str, points: Sequence[Point]) -> Line:
     count = sum(point.count for point in points)
     whole = sum(point.total for point in points) / count if count else None
     return Line(label, [(point.at, point.mean) for point in points if point.mean is not None], whole)
-
-
-def marks(start: datetime, end: datetime) -> list[Mark]:
-    """When changes were made, for every chart."""
-    rows = Recommendation.objects.filter(applied_at__gte=start, applied_at__lt=end).order_by("-applied_at")
-    found = rows.values_list("applied_at", "title", "state")[:MARKS]
-    return [Mark(at, f"{title} ({State(state).label})") for at, title, state in found if at is not None]
 
 
 # --- what is amiss with the app itself ---------------------------------------------------------------

@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import console
+from paiid_perf.admin import console, marks
 from paiid_perf.admin.charts import Chart, Line, Mark
 from paiid_perf.admin.console import DEFAULT_WINDOW
 from paiid_perf.monitoring import queries
@@ -29,7 +29,7 @@ class Window:
     @cached_property
     def marks(self) -> list[Mark]:
         """What was changed in it, for every chart of the page."""
-        return console.marks(self.start, self.end)
+        return marks.marks(self.start, self.end)
 
     @property
     def seconds(self) -> float:

@@ -9,16 +9,18 @@ from paiid_perf.conf import get_settings
 from paiid_perf.database import statements as database_statements
 from paiid_perf.database import views
 from paiid_perf.monitoring import actions as monitoring
+from paiid_perf.optimization import marks
 from paiid_perf.security import actions as security
 
 
 def collect() -> None:
-    """Read the gauges, store what was recorded, write security events, judge the alerts."""
+    """Read the gauges, store what was recorded, write security events, judge the alerts, mark what is new."""
     now = timezone.now()
     monitoring.beat()
     monitoring.collect(now)
     security.flush_events()
     monitoring.evaluate(now, get_settings())
+    marks.look(now)
 
 
 def roll_up() -> None:

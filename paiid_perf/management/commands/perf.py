@@ -33,9 +33,9 @@ from paiid_perf.exceptions import (
     InvalidTransition,
     PerfError,
 )
-from paiid_perf.models import OptimizationRun, Recommendation
+from paiid_perf.models import Mark, OptimizationRun, Recommendation
 from paiid_perf.optimization import health as site_health
-from paiid_perf.optimization import ledger, reports, runner
+from paiid_perf.optimization import ledger, marks, reports, runner
 from paiid_perf.security import blocks
 
 DONE, PHASE_FAILED, USAGE, ALREADY_RUNNING = 0, 1, 2, 3
@@ -393,6 +393,18 @@ def _network_argument(parser: ArgumentParser) -> None:
     parser.add_argument("network", help="203.0.113.7, 203.0.113.0/24, 2001:db8::/32")
 
 
+def _mark_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("label", help="what changed")
+    parser.add_argument("--deployment", action="store_true", help="it is a deployment")
+
+
+def _mark(command: Command, options: dict[str, Any]) -> int:
+    kind = Mark.Kind.DEPLOYMENT if options["deployment"] else Mark.Kind.NOTE
+    marks.note(options["label"], kind)
+    command.stdout.write("Marked.")
+    return DONE
+
+
 def _ban_arguments(parser: ArgumentParser) -> None:
     _network_argument(parser)
     parser.add_argument("--minutes", type=int, metavar="N", help="for how long (default: until unban)")
@@ -432,5 +444,6 @@ ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Work]] = {
     "reopen": ("Undo a dismissal.", _id_argument, _on_row(ledger.reopen)),
     "ban": ("Answer a network with 403.", _ban_arguments, _ban),
     "unban": ("Let a blocked network in again.", _network_argument, _unban),
+    "mark": ("Draw a mark on every chart, now: a deployment, a campaign.", _mark_arguments, _mark),
     "settle": ("Judge the changes whose window is over.", _nothing, _settle),
 }
