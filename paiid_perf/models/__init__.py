@@ -2,7 +2,7 @@
 
 from paiid_perf.models.database import StatementSnapshot
 from paiid_perf.models.marks import Mark
-from paiid_perf.models.monitoring import Alert, AlertRule, Metric, MetricBatch, Score
+from paiid_perf.models.monitoring import Alert, AlertRule, AlertSilence, Metric, MetricBatch, Score
 from paiid_perf.models.optimization import OptimizationRun, PhaseRun, Recommendation
 from paiid_perf.models.security import (
     BlockedAddress,
@@ -15,6 +15,7 @@ from paiid_perf.models.security import (
 __all__ = [
     "Alert",
     "AlertRule",
+    "AlertSilence",
     "BlockedAddress",
     "LoginFailure",
     "Mark",

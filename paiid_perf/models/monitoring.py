@@ -66,17 +66,43 @@ class AlertRule(models.Model):
         WARNING = "warning", _("warning")
         CRITICAL = "critical", _("critical")
 
+    class State(models.TextChoices):
+        OK = "ok", _("ok")
+        FIRING = "firing", _("firing")
+        NO_DATA = "no data", _("no data")
+
     name = models.CharField(_("name"), max_length=80, unique=True)
     metric = models.CharField(_("metric"), max_length=60)
+    subjects = models.CharField(
+        _("subjects"),
+        max_length=200,
+        blank=True,
+        help_text=_("Patterns apart by “;”, such as “web-*; !web-9” or “* api/orders/*”. Empty: all."),
+    )
     comparison = models.CharField(_("comparison"), max_length=5, choices=Comparison)
     threshold = models.FloatField(_("threshold"))
-    clear_threshold = models.FloatField(_("clear threshold"), null=True, blank=True)
+    clear_threshold = models.FloatField(
+        _("clear threshold"),
+        null=True,
+        blank=True,
+        help_text=_("Where an open alert resolves. Empty: at the threshold."),
+    )
     for_seconds = models.PositiveIntegerField(_("for seconds"), default=300)
+    no_data_seconds = models.PositiveIntegerField(
+        _("no data for seconds"),
+        null=True,
+        blank=True,
+        help_text=_(
+            "A subject that sends nothing for this long is an alert. Empty: only a state of the rule."
+        ),
+    )
     severity = models.CharField(_("severity"), max_length=8, choices=Severity, default=Severity.WARNING)
     unit = models.CharField(_("unit"), max_length=12, blank=True)
     enabled = models.BooleanField(_("enabled"), default=True)
     declared = models.BooleanField(_("declared in code"), default=False)
     """True until a person edits it: a declaration's change then no longer overwrites it."""
+    state = models.CharField(_("state"), max_length=8, choices=State, blank=True, editable=False)
+    state_since = models.DateTimeField(_("state since"), null=True, editable=False)
 
     class Meta:
         verbose_name = _("alert rule")
@@ -93,6 +119,7 @@ class Alert(models.Model):
     class Status(models.TextChoices):
         OPEN = "open", _("open")
         ACKNOWLEDGED = "acknowledged", _("acknowledged")
+        NO_DATA = "no data", _("no data")
         RESOLVED = "resolved", _("resolved")
 
     rule = models.ForeignKey(AlertRule, models.CASCADE, related_name="alerts", verbose_name=_("alert rule"))
@@ -112,7 +139,16 @@ class Alert(models.Model):
         related_name="+",
         verbose_name=_("acknowledged by"),
     )
+    acknowledged_at = models.DateTimeField(_("acknowledged at"), null=True, blank=True)
+    comment = models.TextField(_("comment"), blank=True)
     times = models.PositiveIntegerField(_("times seen"), default=1)
+    flaps = models.PositiveIntegerField(_("opened again"), default=0)
+    """How often it opened again soon after it had resolved."""
+    told = models.CharField(_("people were told"), max_length=12, blank=True)
+    """The status that the notifiers were handed last."""
+    told_at = models.DateTimeField(_("told at"), null=True, blank=True)
+    evidence = models.JSONField(_("evidence"), default=dict, blank=True)
+    """What a chart of it needs, where a value alone does not say why (``monitoring.types.Oddity``)."""
 
     class Meta:
         verbose_name = _("alert")
@@ -128,6 +164,41 @@ class Alert(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class AlertSilence(models.Model):
+    """Alerts of some subjects, of one rule or of all, are told to nobody until then. They still open and resolve."""
+
+    rule = models.ForeignKey(
+        AlertRule,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="silences",
+        verbose_name=_("alert rule"),
+        help_text=_("Empty: every rule."),
+    )
+    subjects = models.CharField(
+        _("subjects"), max_length=200, blank=True, help_text=_("Patterns apart by “;”. Empty: all.")
+    )
+    until = models.DateTimeField(_("until"))
+    comment = models.CharField(_("comment"), max_length=200)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("silenced by"),
+    )
+
+    class Meta:
+        verbose_name = _("silence")
+        verbose_name_plural = _("silences")
+        ordering = ("-until",)
+
+    def __str__(self) -> str:
+        return self.comment
 
 
 class Score(models.Model):
