@@ -33,7 +33,11 @@ class Metric(models.Model):
                 fields=["resolution", "name", "subject", "at"], name="perf_metric_series_at"
             ),
         )
-        indexes = (models.Index(fields=["resolution", "at"], name="perf_metric_at"),)
+        indexes = (
+            models.Index(fields=["resolution", "at"], name="perf_metric_at"),
+            # All subjects of a series over a window; equal entries are stored once, so it is a tenth of the unique one.
+            models.Index(fields=["resolution", "name", "at"], name="perf_metric_name_at"),
+        )
 
     def __str__(self) -> str:
         return f"{self.name} {self.subject} {self.at:%Y-%m-%d %H:%M}"
