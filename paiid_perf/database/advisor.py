@@ -35,7 +35,7 @@ from paiid_perf.database.index_types import (
     Workload,
 )
 from paiid_perf.database.rules.indexes import candidates as candidate_rules
-from paiid_perf.database.rules.indexes import drops, names, partitions, render, size, writes
+from paiid_perf.database.rules.indexes import drops, model_index, names, partitions, size, writes
 from paiid_perf.database.rules.indexes.bind import stable_bindings
 from paiid_perf.database.rules.indexes.factor import factored
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
@@ -483,7 +483,7 @@ def _create(pick: Pick, look: _Look, terms: _Terms, costs: str) -> Proposal:
         risk="low" if table.owned else "medium",
         how=sql,
         undo=names.drop_sql(table.schema, name, concurrently=table.kind != "partitioned"),
-        migration=render.migration(spec, name, model) if model else "",
+        migration=model_index.migration(spec, name, model) if model else "",
         payload={
             "alias": terms.alias,
             "schema": table.schema,
@@ -543,7 +543,7 @@ def _evidence(
     }
     if model is not None and model.app_label:
         facts |= {"app": model.app_label, "model": model.name, "latest_migration": model.latest_migration}
-        facts["django_index"] = render.model_index(spec, name, model) or ""
+        facts["django_index"] = model_index.model_index(spec, name, model) or ""
     return facts
 
 

@@ -26,7 +26,7 @@ from paiid_perf.database.index_types import (
     Table,
     Writes,
 )
-from paiid_perf.database.rules.indexes import bind, cost, drops, names, render, size, writes
+from paiid_perf.database.rules.indexes import bind, cost, drops, model_index, names, render, size, writes
 from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, immutable, prefix_of
 from paiid_perf.database.rules.indexes.judge import CONTROL, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.parse import parse
@@ -460,13 +460,34 @@ MODEL = ModelFact("shop", "Order", {"customer_id": "customer", "at": "at", "name
             IndexSpec("public.t", (KeyPart('UPPER("name")', False, opclass="gin_trgm_ops"),), method="gin"),
             'GinIndex(OpClass(Upper("name"), name="gin_trgm_ops"), name="n")',
         ),
+        (
+            spec("customer_id", predicate=("\"name\" = 'O''Hara \"1\"'", '"at" IS NOT NULL')),
+            'models.Index(fields=["customer"], name="n", '
+            'condition=models.Q(name="O\'Hara \\"1\\"") & models.Q(at__isnull=False))',
+        ),
+        (
+            spec("at", predicate=('"customer_id" IN (1, -2)', 'NOT "name"')),
+            'models.Index(fields=["at"], name="n", '
+            "condition=models.Q(customer__in=[1, -2]) & models.Q(name=False))",
+        ),
+        (
+            IndexSpec("public.t", (KeyPart("\"name\" ->> 'k'", False), KeyPart("at", nulls_first=True))),
+            'models.Index(KeyTextTransform("k", "name"), F("at").asc(nulls_first=True), name="n")',
+        ),
+        (
+            IndexSpec("public.t", (KeyPart("at", descending=True),), include=("name",)),
+            'models.Index(F("at").desc(nulls_last=True), name="n", include=["name"])',
+        ),
         (spec("elsewhere"), None),
+        (spec("at", include=("elsewhere",)), None),
         (spec("at", predicate=("x",)), None),
+        (spec("at", predicate=('"elsewhere" IS NULL',)), None),
+        (IndexSpec("public.t", (KeyPart('date("at")', False),)), None),
     ],
 )
 def test_the_models_own_words(wanted: IndexSpec, expected: str | None) -> None:
-    assert render.model_index(wanted, "n", MODEL) == expected
-    text = render.migration(wanted, "n", MODEL)
+    assert model_index.model_index(wanted, "n", MODEL) == expected
+    text = model_index.migration(wanted, "n", MODEL)
     assert bool(text) is (expected is not None)
     if text:
         ast.parse(text)
@@ -493,7 +514,7 @@ def test_every_format_says_the_same_thing() -> None:
 
 def test_migrations_of_one_app_follow_each_other() -> None:
     def proposal(name: str) -> Proposal:
-        text = render.migration(spec("at"), name, MODEL)
+        text = model_index.migration(spec("at"), name, MODEL)
         facts = {"app": "shop", "model": "Order", "latest_migration": "0007_more", "django_index": "x"}
         return Proposal(
             "database", "index_create", name, "t", "w", evidence=facts, migration=text, payload={"name": name}
@@ -504,6 +525,7 @@ def test_migrations_of_one_app_follow_each_other() -> None:
     assert "# shop/migrations/0009_pf_b.py" in text
     assert text.count('("shop", "0007_more")') == 1
     assert text.count('("shop", "0008_pf_a")') == 1
+    assert text.endswith("# add to Meta of shop.Order:\n# indexes = [\n#     x,\n#     x,\n# ]\n")
 
 
 # --- the window ----------------------------------------------------------------------------------------------
