@@ -40,6 +40,7 @@ class SecurityEvent(models.Model):
         verbose_name = _("security event")
         verbose_name_plural = _("security events")
         ordering = ("-at",)
+        permissions = (("view_samples", _("Can see redacted samples of what was sent")),)
         indexes = (
             models.Index(fields=["-at"], name="perf_event_at"),
             models.Index(fields=["kind", "-at"], name="perf_event_kind"),
