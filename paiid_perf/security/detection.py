@@ -7,7 +7,6 @@ is a signal, no shield: parameterised SQL and output encoding are the defence.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from paiid_perf.security.sqli import is_sqli
-from paiid_perf.security.xss import is_xss
+from paiid_perf.security.xss import is_xss, unescape
 
 SQLI = "sqli"
 XSS = "xss"
@@ -27,7 +26,7 @@ _KINDS = (SQLI, XSS)
 FULL = 4_096
 _ENDS = 1_024
 _WINDOW = 120
-_WINDOWS = 12
+_WINDOWS = 9
 #: Attribute values and texts of an XML document that are read each on its own.
 XML_VALUES = 12
 #: JSON nested deeper than this is not a document that a form sends.
@@ -37,9 +36,26 @@ MAX_DEPTH = 200
 _CHARACTERS = "<>'\"`=(;|&*#%@\\\\‘’‚‛“”„‟′″´ʼ＇＂＜+"
 _SUSPECT = re.compile(f"[{_CHARACTERS}]")
 _SUSPECT_LEAF = re.compile(f"\x1f[^\x1f{_CHARACTERS}]*[{_CHARACTERS}][^\x1f]*")
-_WORDS = ("union", "select", "like", "having", "waitfor", "regexp", "between", "order by", "script:", "--")
+_WORDS = (
+    "union",
+    "select",
+    "like",
+    "having",
+    "waitfor",
+    "regexp",
+    "between",
+    "order by",
+    " null",
+    "script:",
+    "--",
+)
 _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ENTITY = re.compile(r"&(?:#\d{2}|#x[0-9a-f]{2}|lt|gt|quot|apos|colon|tab|newline|lpar|amp)")
+#: A character as JavaScript, JSON and old servers escape it.
+_ESCAPED = re.compile(r"\\x([0-7][0-9a-f])|\\u00([0-7][0-9a-f])|%u00([0-7][0-9a-f])")
+_FULL_WIDTH = {
+    ord(wide): narrow for wide, narrow in zip("＜＞＝（）＂＇／：；", "<>=()\"'/:;", strict=True)
+} | {0: None}
 _ESCAPED_QUOTE = re.compile(r"\\(?=['\"])")
 _XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<>]+)<")
 #: What an attack in the middle of a long value cannot do without; plain searches, because these read all of it.
@@ -146,14 +162,22 @@ def _variants(text: str) -> Iterator[str]:
     if "%" in text and _PERCENT.search(text):
         yield unquote(text).lower()
     if "&" in text and _ENTITY.search(text):
-        yield html.unescape(text).lower()
+        yield unescape(text).lower()
     if "\\" in text and _ESCAPED_QUOTE.search(text):
         yield _ESCAPED_QUOTE.sub("", text)
+    if ("\\" in text or "%u" in text) and _ESCAPED.search(text):
+        yield _ESCAPED.sub(lambda code: chr(int(code[code.lastindex or 1], 16)), text).lower()
+    if "\0" in text or not text.isascii():
+        narrow = text.translate(_FULL_WIDTH)
+        if narrow != text:
+            yield narrow
+    if "/**/" in text:
+        yield text.replace("/**/", "")
     if '""' in text:
         yield text.replace('""', '"')
     if text.startswith("<?xml"):
         yield from (
-            html.unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES)
+            unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES)
         )
 
 

@@ -32,11 +32,15 @@ _TOKEN = re.compile(
     | (?:insert|replace|merge){_GAP}into\b | delete{_GAP}from\b | (?:order|group){_GAP}by\b
     | (?:drop|create|alter|truncate|rename){_GAP}(?:temp(?:orary)?{_GAP}|or{_GAP}replace{_GAP})?
       (?:table|database|view|schema|function|procedure|trigger|user|login|role|index|extension|aggregate)\b
-    | update{_GAP}[\w.$\[\]"`]+{_GAP}set\b | declare{_GAP}@?\w+ | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
+    | update{_GAP}[\w.$\[\]"`]+{_GAP}set\b
+    | declare{_GAP}(?:@\w+|\w+{_GAP}(?:cursor|n?(?:var)?char2?|int(?:eger)?|number|text)\b)
+    | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
     | exec{_GAP}(?:master\b|@|\w*[sx]p_\w+) | exec(?:ute)?\s*\( | set{_GAP}@+\w+ | waitfor{_GAP}(?:delay|time)\b
     | into{_GAP}(?:out|dump)file\b | procedure{_GAP}analyse\b | (?:load{_GAP}data|bulk{_GAP}insert)\b
+    | (?:grant|revoke){_GAP}[a-z, ]{{2,60}}{_GAP}on\b
     | (?:similar{_GAP}to|sounds{_GAP}like)\b
-    | [^\W\d][\w$]*(?:\.[\w$*]+)*\s*\(? | [\w$]+
+    | </[a-z][\w-]*\s{0, 9}>
+    | [^\W\d][\w$]*(?:\.[^\W\d][\w$*]*|\.[$*]+)*\s*\(? | [\w$]+
     | \|\| | && | <=> | <> | [<>!]= | ![<>] | := | :: | << | >> | \#>>? | \#- | @> | <@ | -> | \?[|&]
     | [^\s\w]
     """,
@@ -111,6 +115,8 @@ _HEADS = {
     "set": "Z",
     "load": "Z",
     "bulk": "Z",
+    "grant": "Z",
+    "revoke": "Z",
     "order": "r",
     "group": "r",
     "waitfor": "W",
@@ -217,12 +223,14 @@ def fold(text: str, at: int = 0, tokens: int = TOKENS) -> str:
 _ANYWHERE = re.compile(
     r"""
       U!?a?!?[EQ]!?a?(?:[1svSfXoTg]|n+[,Mo]|n?\Z|nC)     # a second SELECT
-    | [&H][1svX][=R][1svSfgXnQl] | [&H][1sv]l[1svSfX]     # AND 1=1
+    | H[1svX][=R][1svSfgXnQl] | &[1svX][=R][SfgXQl] | &(?:[1svX][=R][1sv]|[1vX][=R]n)(?![nwgp])
+    | [&H][1sv]l[1svSfX]                                   # AND 1=1, but no sentence
     | [&H](?:f[^;&wCn]{0,30}n?[^;&wCn]{0,8}|g[1sv,]{0,9})[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
-    | ;(?:D?Z|D[fXQ]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
+    | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
     | W[1sSv] | Y[sS] | Y\Z
-    | (?:(?:[=o&|,;EQHsS1UlRL])[Xx]|\AX)                       # a call that waits, raises or reads
+    | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&w])
+    | [=o&|,;EQHsS1UlRL]x(?:[SfXEQ]|[1sv](?![nw]))          # a call that waits, raises or reads
     | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))
     | ![EUZ&fQX]
     | (?:\A|[EnfQ,1])M T?T.*[Hcl]
@@ -234,7 +242,8 @@ _ANYWHERE = re.compile(
 #: Shapes of a value that stands bare in a statement: it starts as an operand and goes on.
 _BARE = re.compile(
     r"""
-      \A[1svS]?[&|](?:n[=R][1svSfX]|nl[sS1]|nj1|f.*[=Rlc]|[fX]\w*\Z|s[o=][sS])
+      \A[1sv]\|[1sv]=[1sv] | \A[1v]&1(?:o1)+[=R][1sv]
+    | \A[1svS]?[&|](?:n[=R][1svSfX]|nl[sS1]|nj1|f.*[=Rlc]|[fX]\w*\Z|s[o=][sS])
     | \A[1sv](?:o[1sv])*[rHL][1fvX][^nw]*[c;U]
     | \A1(?:o1)*Z | \A1(?:o1)+U\Z
     | \A[1sv][;]?c?U[aEQ]
@@ -247,6 +256,7 @@ _BROKEN_OUT = re.compile(
     r"""
       \As[&|][1svX](?:\Z|[=Rlco&|;UHLrj,])
     | \As[&|][fQX] | \As&S\Z
+    | \As,n=[sS1f] | \As(?:,[1svfXg]){2,},?S\Z | \As[o|][fX][^wp]{0,40}S\Z
     | \As[&|](?:gn?|n)(?:[=R]|l[1sSvf]|j|;?c|o[1sS]) | \As[&|];?c
     | \As[|=Rl][^nwp]*S\Z
     | \Aso[^nwp]*[=&fgQvX][^nwp]*S\Z
@@ -259,6 +269,12 @@ _BROKEN_OUT = re.compile(
     re.X,
 )
 #: What follows a quote that closes a value: an operator, a clause, a comment, another statement.
+#: Sums and comparisons alone, as a sentence about numbers has them.
+_MATHS = re.compile(r"\A[1n](?:o[1n])*(?:=[1n](?:o[1n])*)+(?:&[1n](?:o[1n])*(?:=[1n](?:o[1n])*)+)+\Z")
+#: Words that only a comment keeps apart.
+_OBFUSCATED = re.compile(
+    r"/\*[^*]{0,40}\*/\s{0,9}(?:and|or|xor|union|select|like|having|order|group|limit|from|where)\b\s{0,9}/\*"
+)
 _CONTINUES = re.compile(
     rf"(?:[\s)]|{_COMMENT}){{0,40}}(?:\Z|[-+*/|&=<>;,#~^%!@(]|(?:and|or|xor|like|not|is|in|between|union|except|minus|"
     r"intersect|having|where|order|group|limit|offset|into|procedure|rlike|regexp|div|mod|collate|exec|execute|waitfor|"
@@ -270,7 +286,7 @@ _HINT = re.compile(
     r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
     rf"|\b(?:and|or|xor|where|when)\b(?:[\s(!~+-]|\#[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
-    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|shutdown)\b"
+    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|grant|revoke|shutdown)\b"
     r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
     re.S,
 )
@@ -288,7 +304,11 @@ def is_sqli(text: str) -> bool:
     """Whether a (lower-cased, decoded) value changes the tokens of a statement it is put into."""
     if not text.isascii():
         text = text.translate(_QUOTES)
-    return _stands_bare(text) or any(_breaks_out(text, quote) for quote in ("'", '"', "`") if quote in text)
+    return (
+        _stands_bare(text)
+        or ("/*" in text and _OBFUSCATED.search(text) is not None)
+        or any(_breaks_out(text, quote) for quote in ("'", '"', "`") if quote in text)
+    )
 
 
 def _stands_bare(text: str) -> bool:
@@ -297,6 +317,8 @@ def _stands_bare(text: str) -> bool:
     if hint is None:
         return False
     letters = fold(text)
+    if _MATHS.match(letters):
+        return False
     if _ANYWHERE.search(letters) or _BARE.search(letters):
         return True
     for _ in range(HINTS):

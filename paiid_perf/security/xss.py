@@ -41,9 +41,16 @@ _CSS = re.compile(
     r"expression\s*\(|(?:java|vb)script:|-moz-binding|behaviou?r\s*:|@import|-o-link|data:text|url\([^)]{0,80}[\[{;]",
     re.S,
 )
+#: Attributes whose value a front-end framework evaluates.
+_DIRECTIVE = re.compile(
+    r"(?:(?:data-|x-)?ng-(?:init|on-?\w+|click|dblclick|mouse\w+|key\w+|focus|blur|change|submit|copy|cut|paste|bind-html|"
+    r"include)|v-(?:on|html)\b|x-(?:on|init|data|html|effect)\b|hx-on\b|@[a-z]+)"
+)
 _HANDLER = re.compile(r"on[a-z]{3,}\Z|on[a-z-]+\Z")
 _CSS_NOISE = re.compile(r"\\0{0,4}([0-9a-f]{2})\s?|\\|/\*.*?\*/|\x00", re.S)
 _URL_NOISE = re.compile(r"[\x00-\x20\x7f-\xa0\u2000-\u200f\u2028-\u202f\ufeff\u180e\ufffe]+")
+#: What a browser takes out of a URL; a space within a word it leaves (https://url.spec.whatwg.org/#url-parsing).
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2000-\u200f\u2028-\u202f\ufeff]+")
 #: How the names of DOM events begin (https://html.spec.whatwg.org/#events-2); outside a tag only they count.
 _EVENT = (
     r"on(?:abort|activate|after\w+|animation\w+|auxclick|before\w+|begin|blur|bounce|cancel|canplay\w*|cell\w+|change|click|"
@@ -60,11 +67,12 @@ _UNQUOTED_BREAK_OUT = re.compile(
     rf"(?:\A|[\"'`\s/>]){_EVENT}[\s/]{{0,8}}=\s{{0,8}}[\"'`]?[^\"'`>\s]{{0,80}}[(`\[\\]"
 )
 _URL_CONTEXT = re.compile(
-    r"\s*(?:[\"'`]?\s*)?(?:(?:java|vb|live)script:\s{0,4}(?:[^\s\w]|[\w$.\s]{0,40}[(=\[`+;/.'\"])|data:(?:text/(?:html|xml|"
+    r"\s*(?:[\"'`]?\s*)?(?:view-source:|feed:)?(?:(?:java|vb|live)script:(?:\s{0,4}[^\s\w]|[\w$.]{0,40}[(=\[`+;/.'\"]"
+    r"|\s{1,4}[\w$.\s]{0,40}[(=\[`])|data:(?:text/(?:html|xml|"
     r"javascript)|image/svg|application/x(?:html|ml|-javascript))[^,]{0,60},)"
 )
 _LINK_ASSIGNED = re.compile(
-    r"=\s*[\"'`]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
+    r"(?:=|\]\()\s*[\"'`<]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
 )
 _SCRIPTING_CSS = re.compile(
     r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:\s{0,8}expression\s{0,8}\("
@@ -72,13 +80,21 @@ _SCRIPTING_CSS = re.compile(
 _UTF7 = re.compile(r"[+ ]ad[w4]-")
 _ENCODED_CALL = re.compile(r"\w&(?:#x0{0,6}28|#0{0,6}40|lpar);?[^&]")
 _JS_BREAK_OUT = re.compile(
-    r"(?:[\"'`]\s*[)\]}]*\s*(?:[;+\-*/|&^%,?]|\|\||&&)\s*|\A\s*\*/\s*|</)"
-    r"[\w.\s]{0,20}?\b(?:alert|confirm|prompt|eval|fetch|settimeout|setinterval|import|function|document\.|window\.|"
-    r"location\b|string\.fromcharcode|top\[|self\[)\W"
+    r"(?:[\"'`]\s{0,9}(?:[)\]}]{1,9}|[)\]}]{0,9}\s{0,9}(?:[;+\-*/|&^%,?]|\|\||&&))\s{0,9}|\A\s{0,9}\*/\s{0,9}|\A\s{0,9}[-+;]|</)"
+    r"[\w.\s]{0,20}?\b(?:(?:alert|confirm|prompt|eval|fetch|settimeout|setinterval|import|function|string\.fromcharcode)\W"
+    r"|(?:document|window|location|top|self)\s{0,4}[.=\[])"
 )
+#: What a template engine in the browser evaluates, and the way from any value to ``Function``
+#: (https://portswigger.net/research/xss-without-html-client-side-template-injection-with-angularjs).
+_TEMPLATE = re.compile(r"constructor[\s\])\"']{0,4}\(\s{0,4}[\"'`]")
+_OPENING = re.compile(r"\{\{|[$#]\{")
+_CALL = re.compile(r"\b(?:alert|confirm|prompt|eval|fetch|import|settimeout)\s{0,4}[(`]")
 _MARKUP = re.compile(
     r"<!entity\b|<!\[cdata\[|<\?xml-stylesheet|<!attlist|<!doctype[^>]{0,200}\[|<!--\[if|<\?import\b|<%\W{0,4}<"
 )
+
+
+_CALLING = (_JS_BREAK_OUT, _SCRIPTING_CSS, _TEMPLATE)
 
 
 def is_xss(text: str) -> bool:
@@ -93,11 +109,20 @@ def _outside_elements(text: str) -> bool:
         return True
     if "on" in text and "=" in text and (_breaks_out_of_attribute(text) or _UNQUOTED_BREAK_OUT.search(text)):
         return True
-    if "(" in text and (_JS_BREAK_OUT.search(text) or _SCRIPTING_CSS.search(text)):
+    if ("(" in text or "location" in text) and any(shape.search(text) for shape in _CALLING):
+        return True
+    if "{" in text and _in_template(text):
         return True
     if "&" in text and _ENCODED_CALL.search(text):
         return True
     return "ad" in text and bool(_UTF7.search(text))
+
+
+def _in_template(text: str) -> bool:
+    """A call stands in what a template engine would evaluate."""
+    calls = islice(_CALL.finditer(text), 32)
+    before = (text[max(0, call.start() - 80) : call.start()].rpartition("}")[2] for call in calls)
+    return any(map(_OPENING.search, before))
 
 
 def _breaks_out_of_attribute(text: str) -> bool:
@@ -112,11 +137,11 @@ def _breaks_out_of_attribute(text: str) -> bool:
 
 def _in_url(text: str) -> bool:
     head = text[:200]
-    return bool(_URL_CONTEXT.match(head) or _URL_CONTEXT.match(_URL_NOISE.sub("", head)))
+    return bool(_URL_CONTEXT.match(head) or _URL_CONTEXT.match(_CONTROLS.sub("", head)))
 
 
 def _active_element(text: str) -> bool:
-    left = 3 * len(text)
+    left = 2 * len(text)
     for tag in islice(_TAG.finditer(text), TAGS):
         attributes, read = _attributes(text, tag.end(), left)
         left -= read
@@ -153,7 +178,12 @@ def _attributes(text: str, at: int, limit: int) -> tuple[list[tuple[str, str]], 
 
 def _plain(value: str) -> str:
     value = value.strip("\"'`")
-    return html.unescape(value) if "&" in value else value
+    return unescape(value) if "&" in value else value
+
+
+def unescape(text: str) -> str:
+    """A lower-cased text with its character references read (two of their names have capitals)."""
+    return html.unescape(text.replace("&tab;", "\t").replace("&newline;", "\n"))
 
 
 def _up_to_next_tag(text: str, at: int) -> str:
@@ -163,12 +193,14 @@ def _up_to_next_tag(text: str, at: int) -> str:
 
 def _plain_css(value: str) -> str:
     if "&" in value:
-        value = html.unescape(value)
+        value = unescape(value)
     return _CSS_NOISE.sub(lambda m: chr(int(m[1], 16)) if m[1] else "", value)
 
 
 def _is_scripting(element: str, name: str, value: str) -> bool:
     if name.startswith("on") and value and _HANDLER.match(name):
+        return True
+    if value and _DIRECTIVE.match(name):
         return True
     if name == "style":
         return bool(_CSS.search(_plain_css(value)))

@@ -28,6 +28,8 @@ HOSTILE = (
     "<a ", "<a b=", "<a href='", '<a href="', "<!--", "<!doctype", "<script", "</", "<?xml", "style=", "url(", "x:",
     "on", " on", "onx=", "'on", '"onclick', "javascript:", "' or ", "or 1=", "and ", "and(", "select ", "(select ",
     "union(", "union all ", "1 or ", "f(", "f(1", "1,(", "x'x", "''", "a' ", "'a", "a'b\"", "+adw", ";drop ", "@import",
+    "/**/", "/**/or", "\\x3c", "%u003c", "&tab;", "{{a", "${", "{{alert", "constructor(", "'}", "1=1 and ", "</a>",
+    "]('", "',1", "\t", "'\t", "\n",
 )  # fmt: skip
 #: The naive detector of many tutorials, for comparison.
 NAIVE = {
