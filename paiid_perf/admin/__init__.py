@@ -1,5 +1,5 @@
 """The console, inside the Django admin."""
 
-from paiid_perf.admin import alerts, ledger, pages, runs, scores, security
+from paiid_perf.admin import alerts, change_marks, ledger, pages, runs, scores, security, sessions
 
-__all__ = ["alerts", "ledger", "pages", "runs", "scores", "security"]
+__all__ = ["alerts", "change_marks", "ledger", "pages", "runs", "scores", "security", "sessions"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, update_wrapper, wraps
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -12,9 +13,11 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from paiid_perf.optimization.reports import WINDOWS
 
 VIEW = "paiid_perf.view_console"
 RUN = "paiid_perf.run_optimization"
@@ -22,6 +25,8 @@ APPROVE = "paiid_perf.approve_recommendation"
 APPLY = "paiid_perf.apply_recommendation"
 ACKNOWLEDGE = "paiid_perf.acknowledge_alert"
 BAN = "paiid_perf.ban_address"
+END_SESSION = "paiid_perf.end_session"
+VIEW_SAMPLES = "paiid_perf.view_samples"
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -33,11 +38,29 @@ else:
 View = Callable[..., HttpResponse]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page beside a model's list: its address under the model's, that address's name, and the view, which is
+    called with the model's admin and the request."""
+
+    route: str
+    name: str
+    view: View
+
+
 class PageAdmin(ModelAdmin):
     """Rows that runs and requests make: seen with ``view_console``, never edited by hand."""
 
     show_full_result_count = False
     list_per_page = 50
+    pages: ClassVar[Sequence[Page]] = ()
+
+    def get_urls(self) -> list[URLPattern]:
+        return [*map(self._url, self.pages), *super().get_urls()]
+
+    def _url(self, page: Page) -> URLPattern:
+        view = update_wrapper(partial(page.view, self), page.view)
+        return path(page.route, self.admin_site.admin_view(view), name=page.name)
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False
@@ -64,6 +87,10 @@ class PageAdmin(ModelAdmin):
         }
         request.current_app = self.admin_site.name
         return TemplateResponse(request, template, {**shared, **context})
+
+    def shown(self, request: HttpRequest, template: str, title: str, **context: Any) -> TemplateResponse:
+        """A page of the console that knows its window and its neighbours."""
+        return self.page(request, f"paiid_perf/{template}.html", title, windows=list(WINDOWS), **context)
 
     def address(self, name: str, *args: Any) -> str:
         """An address of this admin site by its name."""

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from paiid_perf.admin import charts
+from paiid_perf.admin import charts, endpoints
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.evidence import compared, won
 from paiid_perf.admin.figures import number
@@ -22,7 +22,7 @@ from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ADVICE
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
 from paiid_perf.monitoring import queries
-from paiid_perf.monitoring.queries import EndpointRow, Traffic
+from paiid_perf.monitoring.queries import Traffic
 from paiid_perf.monitoring.types import Point
 from paiid_perf.optimization.reports import WINDOWS
 from paiid_perf.telemetry.histogram import merge, percentile
@@ -98,7 +98,7 @@ class Overview:
     runs: Sequence[OptimizationRun]
     running: OptimizationRun | None
     charts: Sequence[SafeString]
-    endpoints: Sequence[tuple[float, EndpointRow]]
+    endpoints: Sequence[tuple[float, endpoints.Row]]
     """(share of all time, row), the one that took most first."""
     window: str
     windows: Sequence[str]
@@ -111,8 +111,7 @@ def gather(now: datetime, window: str) -> Overview:
     scores = list(Score.objects.values_list("overall", flat=True)[:HISTORY])
     score = Score.objects.first()
     traffic = queries.traffic(start, now)
-    endpoints = traffic.endpoints
-    all_ms = sum(row.total_ms for row in endpoints)
+    busiest = _busiest(start, now)
     runs = list(OptimizationRun.objects.select_related("user")[:SHOWN])
     counts: dict[str, int] = dict(
         Recommendation.objects.order_by().values_list("state").annotate(Count("pk"))
@@ -130,10 +129,10 @@ def gather(now: datetime, window: str) -> Overview:
         runs=runs,
         running=next((run for run in runs if run.is_active), None),
         charts=[charts.line_chart(chart) for chart in charts_of(traffic, start, now)],
-        endpoints=[(row.total_ms / all_ms if all_ms else 0.0, row) for row in endpoints[: 2 * SHOWN]],
+        endpoints=busiest,
         window=window,
         windows=list(WINDOWS),
-        notices=_notices(now, bool(endpoints)),
+        notices=_notices(now),
     )
 
 
@@ -214,6 +213,14 @@ def _won(rec: Recommendation) -> Won:
     if times is None:
         return Won(rec, "", "")
     return Won(rec, number(times[0], "ms"), number(times[1], "ms"))
+
+
+def _busiest(start: datetime, end: datetime) -> list[tuple[float, endpoints.Row]]:
+    """The endpoints that took most time, each with its share of all of it."""
+    rows = endpoints.totals(start, end)
+    all_ms = sum(row.total_ms for row in rows)
+    shown = endpoints.with_percentiles(rows[: 2 * SHOWN], start, end)
+    return [(row.total_ms / all_ms if all_ms else 0.0, row) for row in shown]
 
 
 # --- the charts ------------------------------------------------------------------------------------------
@@ -310,7 +317,7 @@ def means(label: str, points: Sequence[Point]) -> Line:
 # --- what is amiss with the app itself ---------------------------------------------------------------
 
 
-def _notices(now: datetime, has_traffic: bool) -> list[str]:
+def _notices(now: datetime) -> list[str]:
     settings = get_settings()
     told: tuple[tuple[bool, Callable[[], str]], ...] = (
         (not settings.ENABLED, lambda: _('The app is off. Set PAIID_PERF["ENABLED"] to True.')),

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db.models import Q, QuerySet, Sum
 
@@ -39,6 +40,14 @@ class Row:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+
+    @property
+    def method(self) -> str:
+        return self.name.partition(" ")[0]
+
+    @property
+    def route(self) -> str:
+        return self.name.partition(" ")[2]
 
     @property
     def mean_ms(self) -> float | None:
@@ -84,10 +93,10 @@ def totals(start: datetime, end: datetime) -> list[Row]:
 def with_percentiles(rows: Sequence[Row], start: datetime, end: datetime) -> list[Row]:
     """The same rows with p50, p95 and p99: one read of their histograms."""
     wanted = {f"{row.name} {status}": row.name for row in rows for status in STATUSES}
-    found = whole("api.latency_ms", start, end).filter(subject__in=list(wanted))
     parts: defaultdict[str, list[Mapping[int, int]]] = defaultdict(list)
-    for subject, buckets in found.values_list("subject", "buckets"):
-        parts[wanted[subject]].append(buckets)
+    for found in whole("api.latency_ms", start, end):
+        for subject, buckets in found.filter(subject__in=list(wanted)).values_list("subject", "buckets"):
+            parts[wanted[subject]].append(buckets)
     return [_told(row, parts[row.name]) for row in rows]
 
 
@@ -122,10 +131,8 @@ def merged(found: Mapping[str, Sequence[Point]]) -> list[Point]:
 
 def repeats(name: str, start: datetime, end: datetime) -> list[Repeat]:
     """The endpoint's N+1 patterns, the costliest first."""
-    rows = whole("api.repeats", start, end).filter(subject__startswith=f"{name}|")
-    sums = rows.order_by().values_list("subject").annotate(n=Sum("count"), t=Sum("total"))
     found = []
-    for subject, count, total in sums:
+    for subject, count, total in sums("api.repeats", start, end, f"{name}|"):
         _endpoint, line, asked = [*subject.split("|"), "", ""][:3]
         if count:
             found.append(Repeat(line, asked, total / count, count))
@@ -189,40 +196,66 @@ def _told(row: Row, parts: Iterable[Mapping[int, int]]) -> Row:
     )
 
 
-def sums(name: str, start: datetime, end: datetime) -> Iterable[tuple[str, int, float]]:
-    """(subject, count, total) of every subject of a series in the window, added up by the database."""
-    rows = whole(name, start, end).order_by()
-    return rows.values_list("subject").annotate(n=Sum("count"), t=Sum("total"))
+def sums(name: str, start: datetime, end: datetime, prefix: str = "") -> list[tuple[str, int, float]]:
+    """(subject, count, total) of the subjects of a series in the window, added up by the database."""
+    found: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+    for part in whole(name, start, end):
+        rows = part.filter(subject__startswith=prefix) if prefix else part
+        summed = rows.order_by().values_list("subject").annotate(n=Sum("count"), t=Sum("total"))
+        for subject, count, total in summed:
+            found[subject][0] += count
+            found[subject][1] += total
+    return [(subject, int(count), total) for subject, (count, total) in found.items()]
 
 
 def between(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
     """The rows of a series in the window, at the resolution that its charts have."""
-    resolution = queries.resolution_for(start, end)
-    return Metric.objects.filter(
-        name=name, resolution=resolution, at__gte=_floor(start, resolution), at__lt=end
-    )
+    return _rows(name, Part(queries.resolution_for(start, end), start, end))
 
 
+# --- a window as ranges of rows --------------------------------------------------------------------------
+
+MINUTE, HOUR, DAY = (
+    int(step) for step in (Metric.Resolution.MINUTE, Metric.Resolution.HOUR, Metric.Resolution.DAY)
+)
 #: resolution → the next coarser one
-COARSER = {60: 3_600, 3_600: 86_400}
+COARSER = {MINUTE: HOUR, HOUR: DAY}
 
 
-def whole(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
-    """The same for what needs no points over time: whole hours (or days) within the window by their own rows.
+class Part(NamedTuple):
+    """A range of time, read from the rows of one resolution."""
 
-    The newest whole one is read in its parts, since it may not have been rolled up yet.
+    resolution: int
+    start: datetime
+    end: datetime
+
+
+def parts_of(start: datetime, end: datetime) -> list[Part]:
+    """The window's ranges for what needs no points over time: whole hours (or days) by their own rows. Pure.
+
+    The newest whole hour is read in its minutes, since it may not have been rolled up yet; of a day, what is not
+    rolled up yet are a few minutes.
     """
     fine = queries.resolution_for(start, end)
     coarse = COARSER.get(fine)
     if coarse is None:
-        return between(name, start, end)
+        return [Part(fine, start, end)]
     first = _floor(start + timedelta(seconds=coarse - 1), coarse)
-    last = _floor(end, coarse) - timedelta(seconds=coarse)
+    last = _floor(end, coarse) - timedelta(seconds=coarse if fine == MINUTE else 0)
     if last <= first:
-        return between(name, start, end)
-    edges = Q(at__gte=_floor(start, fine), at__lt=first) | Q(at__gte=last, at__lt=end)
-    within = Q(resolution=coarse, at__gte=first, at__lt=last)
-    return Metric.objects.filter(Q(Q(resolution=fine) & edges) | within, name=name)
+        return [Part(fine, start, end)]
+    return [Part(fine, start, first), Part(coarse, first, last), Part(fine, last, end)]
+
+
+def whole(name: str, start: datetime, end: datetime) -> list[QuerySet[Metric]]:
+    """The rows of a series for each part of the window. One query each: the planner reads a range of an index for
+    each of them, and many more rows for an OR of them."""
+    return [_rows(name, part) for part in parts_of(start, end)]
+
+
+def _rows(name: str, part: Part) -> QuerySet[Metric]:
+    since = _floor(part.start, part.resolution)
+    return Metric.objects.filter(name=name, resolution=part.resolution, at__gte=since, at__lt=part.end)
 
 
 def _floor(at: datetime, seconds: int) -> datetime:

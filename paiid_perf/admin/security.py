@@ -13,7 +13,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin.base import BAN, ModelForm, PageAdmin, pill
+from paiid_perf.admin.base import BAN, VIEW_SAMPLES, ModelForm, PageAdmin, pill
+from paiid_perf.admin.pages import security as overview
 from paiid_perf.exceptions import ActionRefused
 from paiid_perf.models import BlockedAddress, SecurityEvent
 from paiid_perf.security import blocks
@@ -21,8 +22,9 @@ from paiid_perf.security import blocks
 
 @admin.register(SecurityEvent)
 class SecurityEventAdmin(PageAdmin):
-    """What was noticed; samples are redacted."""
+    """What was noticed; samples are redacted, and shown with a permission of their own."""
 
+    pages = overview.PAGES
     list_display = (
         "at",
         "kind",
@@ -39,6 +41,12 @@ class SecurityEventAdmin(PageAdmin):
     list_select_related = ("user",)
     search_fields = ("address", "path")
     date_hierarchy = "at"
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return [name for name in self.list_display if name not in self.get_exclude(request)]
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return () if request.user.has_perm(VIEW_SAMPLES) else ("sample",)
 
     @admin.display(description=gettext_lazy("severity"), ordering="severity")
     def severity_label(self, event: SecurityEvent) -> SafeString:

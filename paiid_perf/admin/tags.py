@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from django import template
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.functional import Promise
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import charts, figures
+from paiid_perf.admin import charts, figures, navigation
 from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
 from paiid_perf.admin.console import DEFAULT_WINDOW, Overview, gather
 from paiid_perf.optimization.reports import WINDOWS
 
 register = template.Library()
 STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "console.css"
-#: what comes after ``admin:`` in the address's name → the tab's label
-TABS: dict[str, str | Promise] = {
-    "paiid_perf_endpoints": gettext_lazy("Endpoints"),
-    "paiid_perf_queries": gettext_lazy("Queries"),
-    "paiid_perf_recommendation_changelist": gettext_lazy("Recommendations"),
-    "paiid_perf_optimizationrun_changelist": gettext_lazy("Runs"),
-    "paiid_perf_cache": gettext_lazy("Cache"),
-    "paiid_perf_database": gettext_lazy("Database"),
-    "paiid_perf_system": gettext_lazy("System"),
-    "paiid_perf_alert_changelist": gettext_lazy("Alerts"),
-    "paiid_perf_alertrule_changelist": gettext_lazy("Alert rules"),
-    "paiid_perf_securityevent_changelist": gettext_lazy("Security"),
-    "paiid_perf_blockedaddress_changelist": gettext_lazy("Blocked addresses"),
-    "paiid_perf_score_changelist": gettext_lazy("Scores"),
-    "paiid_perf_settings": gettext_lazy("Settings"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Tab:
-    """One link of the navigation."""
-
-    label: str | Promise
-    url: str
-    current: bool
 
 
 @register.inclusion_tag("paiid_perf/parts/overview.html", takes_context=True)
@@ -72,10 +43,8 @@ def perf_tabs(context: dict[str, Any]) -> dict[str, Any]:
     if not request.user.has_perm(VIEW):
         return {"tabs": []}
     site = getattr(request, "current_app", None) or request.resolver_match.namespace
-    home = reverse("admin:app_list", args=["paiid_perf"], current_app=site)
-    pages = [(label, reverse(f"admin:{name}", current_app=site)) for name, label in TABS.items()]
-    tabs = [Tab(label, url, request.path.startswith(url)) for label, url in pages]
-    return {"tabs": [Tab(_("Overview"), home, request.path == home), *tabs]}
+    found = navigation.tabs(request, site)
+    return {"tabs": found, "pages": next((tab.pages for tab in found if tab.current), ())}
 
 
 @register.simple_tag

@@ -52,7 +52,7 @@ METRICS = """
 INSERT INTO paiid_perf_metric (name, subject, resolution, at, count, total, buckets)
 SELECT name, subject, %(resolution)s, at, n, n * 20.0, CASE WHEN name = 'api.latency_ms'
        THEN jsonb_build_object('120', n / 2, '150', n / 3, '180', n - n / 2 - n / 3) ELSE '{{}}'::jsonb END
-  FROM generate_series(date_trunc('hour', now()) - %(span)s::interval, now(), %(step)s::interval) at,
+  FROM generate_series(date_trunc(%(unit)s, now()) - %(span)s::interval, now(), %(step)s::interval) at,
        LATERAL (SELECT 20 + (extract(epoch FROM at)::bigint %% 30)::int AS n) many,
        ({subjects}) AS series
 ON CONFLICT DO NOTHING
@@ -88,13 +88,14 @@ def seed(metrics: int, recommendations: int, events: int, statements: int) -> di
     """Fill up; returns the rows there are of each kind."""
     from django.db import connection
 
-    #: resolution, span, step: as long as each is kept, METRIC_RETENTION's defaults
-    spans = ((60, "48 hours", "1 minute"), (3600, "60 days", "1 hour"), (86400, "700 days", "1 day"))
+    #: resolution, unit, span: as long as each is kept, METRIC_RETENTION's defaults
+    spans = ((60, "minute", "48 hours"), (3600, "hour", "60 days"), (86400, "day", "700 days"))
     moments = 2_880 + 1_440 + 700
     routes = max(5, int(metrics / moments / 4.1))
     with connection.cursor() as cursor:
-        for resolution, span, step in spans:
-            params = {"resolution": resolution, "span": span, "step": step, "routes": routes}
+        for resolution, unit, span in spans:
+            step = f"1 {unit}"
+            params = {"resolution": resolution, "unit": unit, "span": span, "step": step, "routes": routes}
             cursor.execute(METRICS.format(subjects=SUBJECTS), params)
         cursor.execute(RECOMMENDATIONS, {"n": recommendations})
         cursor.execute(EVENTS, {"n": events})

@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial, update_wrapper
-from typing import Any, ClassVar
+from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import URLPattern, path
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin.base import VIEW, PageAdmin, require
+from paiid_perf.admin.base import VIEW, Page, PageAdmin, require
 from paiid_perf.models import PhaseRun
-from paiid_perf.optimization.reports import WINDOWS
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A page: its address under its model's, the address's name, and the view (of the admin and the request)."""
-
-    route: str
-    name: str
-    view: Callable[..., HttpResponse]
 
 
 class ConsoleAdmin(PageAdmin):
     """Pages beside the lists; the list itself leads to the first of them."""
-
-    pages: ClassVar[Sequence[Page]] = ()
-
-    def get_urls(self) -> list[URLPattern]:
-        return [*map(self._url, self.pages), *super().get_urls()]
-
-    def _url(self, page: Page) -> URLPattern:
-        view = update_wrapper(partial(page.view, self), page.view)
-        return path(page.route, self.admin_site.admin_view(view), name=page.name)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -48,10 +25,6 @@ class ConsoleAdmin(PageAdmin):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return False  # no list of its own in the admin's index
-
-    def shown(self, request: HttpRequest, template: str, title: str, **context: Any) -> HttpResponse:
-        """A page that knows its window and its neighbours."""
-        return self.page(request, f"paiid_perf/{template}.html", title, windows=list(WINDOWS), **context)
 
     def note(self, request: HttpRequest, words: str) -> None:
         """An act that belongs to no row, in Django's log."""
@@ -75,6 +48,9 @@ class ConsoleAdmin(PageAdmin):
             hint = _("No Celery broker takes it. Start a worker, and set its broker's address.")
             self.message_user(request, hint, messages.ERROR)
         return HttpResponseRedirect(self.address(back))
+
+
+__all__ = ["ConsoleAdmin", "Page", "last_phase"]
 
 
 def last_phase(name: str) -> PhaseRun | None:

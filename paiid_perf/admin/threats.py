@@ -1,0 +1,127 @@
+"""Security events of a window, added up by the database: over time, by kind, by the address they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models.functions import TruncHour, TruncMinute
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
+
+from paiid_perf.admin.charts import Chart, Line
+from paiid_perf.admin.window import Window
+from paiid_perf.models import BlockedAddress, SecurityEvent
+
+#: label of a chart's line → the severities that it counts
+BANDS: Mapping[str | Promise, tuple[str, ...]] = {
+    gettext_lazy("high and critical"): ("high", "critical"),
+    gettext_lazy("medium"): ("medium",),
+    gettext_lazy("low and info"): ("low", "info"),
+}
+GRAVE = Q(severity__in=("high", "critical"))
+#: Rows of each list.
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of event over the window."""
+
+    name: str
+    count: int
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Offender:
+    """An address that events came from."""
+
+    address: str
+    count: int
+    grave: int
+    """Of high or critical severity."""
+    kinds: int
+    last: datetime
+    is_blocked: bool
+
+
+def events(window: Window) -> QuerySet[SecurityEvent]:
+    """The window's events."""
+    return SecurityEvent.objects.filter(at__gte=window.start, at__lt=window.end).order_by()
+
+
+def over_time(window: Window) -> list[Line]:
+    """A line for each band of severity; a stretch without events is zero."""
+    trunc = TruncMinute if window.resolution < 3_600 else TruncHour
+    counts = [Sum("count", filter=Q(severity__in=band), default=0) for band in BANDS.values()]
+    found: Any = (
+        events(window)
+        .values_list(trunc("at"))
+        .annotate(**{f"band_{place}": count for place, count in enumerate(counts)})
+    )
+    rows: dict[datetime, tuple[int, ...]] = {at: bands for at, *bands in found}
+    moments = _moments(window) if rows else []
+    nothing = (0,) * len(BANDS)
+    return [
+        Line(
+            str(label),
+            [(at, float(rows.get(at, nothing)[place])) for at in moments],
+            sum(bands[place] for bands in rows.values()),
+        )
+        for place, label in enumerate(BANDS)
+    ]
+
+
+def _moments(window: Window) -> Sequence[datetime]:
+    step = timedelta(seconds=window.resolution)
+    local = timezone.localtime(window.start)
+    first = local.replace(minute=0 if window.resolution >= 3_600 else local.minute, second=0, microsecond=0)
+    return [first + step * n for n in range(int((window.end - first) / step) + 1)]
+
+
+def kinds(window: Window) -> list[Kind]:
+    """The kinds of the window's events, the most frequent first."""
+    found = events(window).values_list("kind").annotate(n=Sum("count"), last=Max("at"))
+    return [Kind(*row) for row in found.order_by("-n")[:SHOWN]]
+
+
+def offenders(window: Window) -> list[Offender]:
+    """The addresses that most events came from, those with grave ones first."""
+    grouped: Any = (
+        events(window)
+        .exclude(address=None)
+        .values("address")
+        .annotate(
+            n=Sum("count"),
+            grave=Sum("count", filter=GRAVE, default=0),
+            kinds=Count("kind", distinct=True),
+            last=Max("at"),
+        )
+    )
+    rows = list(grouped.order_by("-grave", "-n")[:SHOWN])
+    kept_out = set(
+        blocked().filter(network__in=[row["address"] for row in rows]).values_list("network", flat=True)
+    )
+    return [
+        Offender(
+            row["address"], row["n"], row["grave"], row["kinds"], row["last"], row["address"] in kept_out
+        )
+        for row in rows
+    ]
+
+
+def blocked() -> QuerySet[BlockedAddress]:
+    """The blocks that hold now, the newest first."""
+    holds = Q(expires_at=None) | Q(expires_at__gt=timezone.now())
+    return BlockedAddress.objects.filter(holds).select_related("created_by")
+
+
+def chart(window: Window, title: str, empty: str) -> Chart:
+    """The events over time."""
+    lines = over_time(window)
+    return window.chart(title, lines, empty=empty)
