@@ -140,14 +140,26 @@ class Settings:
         }
     )
     """How long metric rows of each resolution are kept."""
-    NOTIFIERS: tuple[str, ...] = ()
-    """Dotted paths of callables that are handed each alert that opens or resolves."""
+    NOTIFIERS: tuple[str, ...] | Mapping[str, tuple[str, ...]] = ()
+    """Dotted paths of callables that are handed each alert that opens or resolves; or those of each severity
+    (``"*"``: of the others)."""
+    NOTIFY_COOL_DOWN: timedelta = timedelta(minutes=10)
+    """An alert that opens again soon after it resolved is told no sooner than this, doubled each time."""
     WEBHOOK_URL: str = ""
-    """Where the notifiers ``webhook`` and ``slack`` of ``paiid_perf.monitoring.notifiers`` post."""
+    """Where the notifier ``webhook`` of ``paiid_perf.monitoring.notifiers`` posts."""
+    SLACK_URL: str = ""
+    """Where the notifier ``slack`` posts; "": to WEBHOOK_URL."""
     WEBHOOK_SECRET: str = ""
     """Signs what ``webhook`` posts (HMAC-SHA256, header ``X-Perf-Signature``); "": not signed."""
     AVAILABILITY_OBJECTIVE: float = 0.999
     """Share of requests that must not fail; the alert ``api_burn_rate`` watches its error budget."""
+    LATENCY_OBJECTIVE: tuple[float, float] | None = None
+    """(share, ms), as (0.99, 500): the share of requests that must be answered within so many milliseconds; the
+    alert ``api_latency_burn_rate`` watches its error budget. None: nobody is promised anything."""
+    UNIT_PRICES: Mapping[str, float] = field(default_factory=dict)
+    """What a month costs, in any currency: ``storage_gb``, ``cache_gb``, ``worker``. None given: no money is shown."""
+    CURRENCY: str = "USD"
+    """The currency of UNIT_PRICES."""
 
     # --- security ----------------------------------------------------------------------------------
     INSPECTION: Literal["off", "report", "block"] = "report"

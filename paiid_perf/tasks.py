@@ -158,14 +158,13 @@ def refresh() -> None:
     retry_backoff_max=3600,
     max_retries=6,
 )
-def notify(path: str, alert_id: int) -> None:
-    """Try again to tell a notifier of an alert, as the alert is by now."""
-    from paiid_perf.conf import get_settings
+def notify(path: str, alert_id: int, status: str) -> None:
+    """Tell a notifier what an alert became; tried again where it fails, unless the alert has moved on."""
     from paiid_perf.models import Alert
     from paiid_perf.monitoring import notifiers
 
-    alert = Alert.objects.select_related("rule").filter(pk=alert_id).first()
-    if alert is not None and path in get_settings().NOTIFIERS:
+    alert = Alert.objects.select_related("rule", "acknowledged_by").filter(pk=alert_id, status=status).first()
+    if alert is not None and notifiers.is_chosen(path, alert):
         notifiers.tell(path, alert)
 
 

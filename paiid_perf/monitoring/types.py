@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 Severity = Literal["info", "warning", "critical"]
 Kind = Literal["gauge", "counter", "histogram"]
@@ -24,10 +24,16 @@ class AlertThreshold:
     clear: float | None = None
     """Where an open alert resolves (hysteresis); None: at the threshold."""
     unit: str = ""
+    subjects: str = ""
+    """Label filter: patterns of subjects apart by ``;`` (``"web-*; !web-9"``); "": all."""
+    no_data: timedelta | None = None
+    """A subject that was there and has sent nothing for this long is an alert; None: only a state of the rule."""
+    label: str = ""
+    """The rule's name where one metric has several rules; "": the metric."""
 
     @property
     def name(self) -> str:
-        return self.metric
+        return self.label or self.metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +66,11 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A metric's value at one minute."""
+    """A metric's value at one minute; ``why`` is kept with the alert that it opens (JSON types, its line in "text")."""
 
     at: datetime
     value: float
+    why: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,18 @@ class Rule:
 
 
 Decision = Literal["open", "keep", "resolve", "none", "no data"]
+RuleState = Literal["ok", "firing", "no data"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An alert as it stands, and what people were told of it last."""
+
+    status: str
+    told: str
+    told_at: datetime | None
+    flaps: int
+    silenced: bool
 
 
 @dataclass(frozen=True, slots=True)

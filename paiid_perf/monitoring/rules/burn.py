@@ -6,7 +6,7 @@ counts only while the short window burns too, so that an alert resolves soon aft
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -27,20 +27,25 @@ class Pair:
     factor: float
 
 
-PAIRS = (
+#: 2 % of a month's budget in an hour, 5 % in six: somebody has to come now.
+PAGES = (
     Pair(timedelta(hours=1), timedelta(minutes=5), 14.4),
     Pair(timedelta(hours=6), timedelta(minutes=30), 6.0),
-    Pair(timedelta(days=3), timedelta(hours=6), 1.0),
 )
+#: 10 % of it in three days: somebody has to look tomorrow.
+TICKETS = (Pair(timedelta(days=3), timedelta(hours=6), 1.0),)
+PAIRS = (*PAGES, *TICKETS)
 
 
-def burn(requests: Callable[[timedelta], Requests], objective: float) -> float | None:
+def burn(
+    requests: Callable[[timedelta], Requests], objective: float, pairs: Sequence[Pair] = PAIRS
+) -> float | None:
     """The worst pair's burn rate as a multiple of what it may be: an alert above 1.
 
     ``requests(span)`` says what the last ``span`` had; ``objective`` is a fraction under 1 (0.999). None where
     too few requests came to say anything.
     """
-    rates = [rate for pair in PAIRS if (rate := _of_pair(pair, requests, objective)) is not None]
+    rates = [rate for pair in pairs if (rate := _of_pair(pair, requests, objective)) is not None]
     return max(rates, default=None)
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Barrier, Thread
 
 import pytest
 from celery import current_app
-from django.core import mail
-from django.db import connection
 from prometheus_client.parser import text_string_to_metric_families
 
 from paiid_perf import tasks, telemetry
-from paiid_perf.conf import get_settings
-from paiid_perf.models import Alert, AlertRule, Metric
-from paiid_perf.monitoring import actions, export, notifiers, outlook, phase, queries, readings
+from paiid_perf.models import AlertRule, Metric
+from paiid_perf.monitoring import actions, export, phase, queries
 from paiid_perf.monitoring.actions import rollups
 from paiid_perf.monitoring.facts import celery as celery_facts
 from paiid_perf.monitoring.facts import system
-from paiid_perf.monitoring.types import AlertThreshold, Recorder
+from paiid_perf.monitoring.types import Recorder
 from paiid_perf.telemetry.histogram import bucket_of
 from paiid_perf.testing import make_settings, register_temporarily
 
@@ -120,115 +114,6 @@ def test_each_resolution_is_pruned_after_its_own_time(monkeypatch):
     assert Metric.objects.filter(resolution=3600).count() == 7
 
 
-def test_a_breach_opens_one_alert_and_calm_resolves_it(settings):
-    settings.ADMINS = [("Ann", "ann@example.com")]
-    told = make_settings(NOTIFIERS=("paiid_perf.monitoring.notifiers.email", "no.such.notifier"))
-    for minute in range(6):
-        gauge("system.cpu_percent", 95, NOON + timedelta(minutes=minute))
-    now = NOON + timedelta(minutes=6)
-
-    first = actions.evaluate(now, told)
-    actions.evaluate(now + timedelta(seconds=30), told)
-
-    alert = Alert.objects.get()
-    assert [a.pk for a in first.opened] == [alert.pk]
-    assert (alert.subject, alert.times, alert.status) == ("web-1", 2, "open")
-    assert "cpu_percent on web-1 is 95 %" in alert.message
-    for minute in range(6, 14):
-        gauge("system.cpu_percent", 20, NOON + timedelta(minutes=minute))
-    actions.evaluate(NOON + timedelta(minutes=14), told)
-    alert.refresh_from_db()
-    assert alert.status == "resolved"
-    assert [m.subject.split()[1] for m in mail.outbox] == ["[open]", "[resolved]"]
-
-
-def test_a_declared_threshold_follows_its_declaration_until_a_person_edits_it():
-    with register_temporarily(AlertThreshold("cpu_percent", above=50)):
-        actions.sync_rules()
-        assert AlertRule.objects.get(name="cpu_percent").threshold == 50
-    actions.sync_rules()
-    assert AlertRule.objects.get(name="cpu_percent").threshold == 80
-    AlertRule.objects.filter(name="cpu_percent").update(threshold=99, declared=False)
-    actions.sync_rules()
-    assert AlertRule.objects.get(name="cpu_percent").threshold == 99
-
-
-def test_a_rule_whose_declaration_is_gone_is_disabled_and_its_alert_resolves():
-    for minute in range(6):
-        gauge("test.heat", 95, NOON + timedelta(minutes=minute))
-    now = NOON + timedelta(minutes=6)
-    with register_temporarily(AlertThreshold("test.heat", above=50)):
-        actions.evaluate(now, SETTINGS)
-        assert Alert.objects.get().status == "open"
-
-    actions.evaluate(now, SETTINGS)
-
-    assert Alert.objects.get().status == "resolved"
-    assert not AlertRule.objects.get(name="test.heat").enabled
-    with register_temporarily(AlertThreshold("test.heat", above=50)):
-        actions.sync_rules()
-    assert AlertRule.objects.get(name="test.heat").enabled
-
-
-def test_an_alert_without_data_stays_until_its_subject_is_gone_for_a_day():
-    for minute in range(6):
-        gauge("system.cpu_percent", 95, NOON + timedelta(minutes=minute))
-    opened = NOON + timedelta(minutes=6)
-    actions.evaluate(opened, SETTINGS)
-
-    silent = actions.evaluate(opened + timedelta(hours=1), SETTINGS)
-    assert "cpu_percent" in silent.without_data
-    assert Alert.objects.get().status == "open"
-    actions.evaluate(opened + timedelta(hours=25), SETTINGS)
-    assert Alert.objects.get().status == "resolved"
-
-
-def test_processes_that_judge_at_once_open_one_alert():
-    for minute in range(6):
-        gauge("system.cpu_percent", 95, NOON + timedelta(minutes=minute))
-    actions.sync_rules()
-    barrier, opened = Barrier(4), []
-
-    def judge(number):
-        barrier.wait()
-        try:
-            opened.extend(actions.evaluate(NOON + timedelta(minutes=6, microseconds=number), SETTINGS).opened)
-        finally:
-            connection.close()
-
-    threads = [Thread(target=judge, args=(number,)) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert Alert.objects.count() == 1
-    assert len(opened) == 1
-
-
-def test_a_rule_that_cannot_be_judged_stops_no_other(monkeypatch, caplog):
-    def broken(start, end):
-        raise ValueError("no such reading")
-
-    monkeypatch.setattr(readings, "READINGS", {**readings.READINGS, "api_p95_ms": broken})
-    for minute in range(6):
-        gauge("system.cpu_percent", 95, NOON + timedelta(minutes=minute))
-
-    assert len(actions.evaluate(NOON + timedelta(minutes=6), SETTINGS).opened) == 1
-    assert "api_p95_ms could not be judged" in caplog.text
-
-
-def test_errors_that_burn_the_budget_are_an_alert():
-    for minute in range(60):
-        at = NOON + timedelta(minutes=minute)
-        metric(subject="GET x 2xx", at=at, count=95)
-        metric(subject="GET x 5xx", at=at, count=5)
-
-    actions.evaluate(NOON + timedelta(minutes=60), SETTINGS)
-
-    assert Alert.objects.get(rule__name="api_burn_rate").severity == "critical"
-
-
 def test_endpoints_are_read_with_their_percentiles_and_errors():
     metric(subject="GET slow/ 2xx", count=10, total=5000)
     metric(subject="GET slow/ 5xx", count=1, total=500)
@@ -294,27 +179,6 @@ def test_a_parents_tighter_limit_counts(tmp_path):
     assert (limits.cpus, limits.memory_bytes, limits.memory_used) == (1.5, 2048, 1024)
 
 
-def test_a_disk_that_fills_is_foretold():
-    for day in range(40):
-        at = NOON - timedelta(days=40 - day)
-        Metric.objects.create(
-            name="system.disk_percent",
-            subject="web-1",
-            at=at,
-            count=1,
-            total=50 + day + day % 2 / 4,
-            resolution=86400,
-        )
-
-    (found,) = outlook.outlooks(NOON)
-    (proposal,) = outlook.advice([found])
-
-    assert found.reach.earliest <= 11 <= found.reach.latest
-    assert found.text().startswith("full in ")
-    assert proposal.title == f"Disk (web-1): {found.text()}"
-    assert proposal.evidence["error"] <= proposal.evidence["naive_error"]
-
-
 # --- the export --------------------------------------------------------------------------------------
 
 
@@ -357,69 +221,6 @@ def test_counters_go_on_across_a_roll_up_and_begin_again_at_midnight():
 
     assert set(seen) == {0}
     assert ("perf_cache_hits_total", ("subject", "a")) not in scrape(NOON + timedelta(days=1))
-
-
-# --- the notifiers -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hook():
-    """A real HTTP server that answers 500 to the first request and keeps all it was sent."""
-    kept = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            kept.append((body, self.headers["X-Perf-Signature"]))
-            self.send_response(500 if len(kept) == 1 else 204)
-            self.end_headers()
-
-        def log_message(self, *args):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/", kept
-        server.shutdown()
-
-
-WEBHOOK = "paiid_perf.monitoring.notifiers.webhook"
-
-
-def test_a_webhook_that_fails_is_tried_again_by_celery_and_blocks_no_other(
-    hook, settings, monkeypatch, caplog
-):
-    url, kept = hook
-    settings.ADMINS = [("Ann", "ann@example.com")]
-    settings.PAIID_PERF = {
-        "WEBHOOK_URL": url,
-        "WEBHOOK_SECRET": "shh",
-        "NOTIFIERS": (WEBHOOK, "paiid_perf.monitoring.notifiers.email"),
-    }
-    sent = []
-    monkeypatch.setattr(current_app.conf, "broker_url", "memory://")
-    monkeypatch.setattr(current_app, "send_task", lambda name, args, **options: sent.append((name, args)))
-    for minute in range(6):
-        gauge("system.cpu_percent", 95, NOON + timedelta(minutes=minute))
-
-    actions.evaluate(NOON + timedelta(minutes=6), get_settings())
-
-    alert = Alert.objects.get()
-    assert [m.subject.split()[1] for m in mail.outbox] == ["[open]"]
-    assert sent == [("paiid_perf.notify", [WEBHOOK, alert.pk])]
-    assert "it is tried again" in caplog.text
-    tasks.notify(WEBHOOK, alert.pk)
-    body, signed = kept[-1]
-    assert json.loads(body)["message"] == alert.message
-    assert signed == notifiers.signature(body, "shh")
-
-
-def test_a_notifier_that_is_not_in_the_settings_is_not_called_by_the_task(settings):
-    settings.PAIID_PERF = {}
-    rule = AlertRule.objects.create(name="r", metric="m", comparison="above", threshold=1)
-    alert = Alert.objects.create(rule=rule, severity="info", message="x", opened_at=NOON, seen_at=NOON)
-
-    tasks.notify("no.such.notifier", alert.pk)
 
 
 # --- Celery ------------------------------------------------------------------------------------------

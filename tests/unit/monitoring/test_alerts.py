@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from paiid_perf.monitoring.rules.alerts import decide, message
+from paiid_perf.monitoring.rules.alerts import calm, decide, is_silent, matches, message, state
 from paiid_perf.monitoring.types import Rule, Sample
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -62,3 +64,71 @@ def test_a_message_says_what_where_how_much_and_for_how_long():
     assert (
         message("cpu_percent", "web-1", HIGH, 91.23) == "cpu_percent on web-1 is 91.23 % (above 80 for 5 min)"
     )
+
+
+def test_one_that_opened_again_wants_a_longer_calm():
+    calm_for = [60] * 5
+
+    assert decide(HIGH, minutes(*calm_for), True, NOW) == "resolve"
+    assert decide(HIGH, minutes(*calm_for), True, NOW, flaps=1) == "keep"
+    assert decide(HIGH, minutes(*[60] * 11), True, NOW, flaps=1) == "resolve"
+    assert decide(HIGH, minutes(90, *[60] * 10), True, NOW, flaps=1) == "keep"
+
+
+@given(st.integers(0, 50))
+def test_the_calm_grows_and_has_an_end(flaps):
+    assert calm(FIVE, flaps) <= calm(FIVE, flaps + 1) <= 8 * FIVE
+
+
+@given(st.lists(st.floats(0, 100), min_size=6, max_size=6), st.floats(0, 50))
+def test_what_is_worse_never_resolves_what_is_better_would_keep(values, worse_by):
+    def of(found):
+        return decide(HIGH, minutes(*found), True, NOW)
+
+    assert not (of(values) == "keep" and of([value + worse_by for value in values]) == "resolve")
+
+
+@pytest.mark.parametrize(
+    ("decisions", "expected"),
+    [
+        ([], "no data"),
+        (["no data", "no data"], "no data"),
+        (["no data", "none"], "ok"),
+        (["none", "keep"], "firing"),
+        (["none", "open"], "firing"),
+        (["resolve"], "ok"),
+    ],
+)
+def test_a_rule_has_a_state_of_its_own(decisions, expected):
+    assert state(decisions) == expected
+
+
+def test_silence_is_of_those_who_once_spoke():
+    assert not is_silent([], FIVE, NOW)
+    assert not is_silent(minutes(1), FIVE, NOW)
+    assert is_silent(minutes(1), FIVE, NOW + FIVE)
+    assert not is_silent(minutes(1), None, NOW + FIVE)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "subject", "passes"),
+    [
+        ("", "web-1", True),
+        ("web-1", "web-1", True),
+        ("web-1", "web-10", False),
+        ("web-*", "web-10", True),
+        ("web-*; !web-9", "web-9", False),
+        ("!web-9", "web-1", True),
+        ("db-*; web-*", "web-1", True),
+        ("* api/[a]/<int:pk>/ *", "GET api/[a]/<int:pk>/ 2xx", True),
+        ("* api/[a]/<int:pk>/ *", "GET api/a/<int:pk>/ 2xx", False),
+        (" ; ", "web-1", True),
+    ],
+)
+def test_a_filter_passes_the_subjects_that_it_names(subjects, subject, passes):
+    assert matches(subjects, subject) is passes
+
+
+@given(st.text(alphabet="ab*!; ", max_size=12), st.text(alphabet="ab*!; ", max_size=6))
+def test_any_text_is_a_filter(subjects, subject):
+    assert matches(subjects, subject) in (True, False)

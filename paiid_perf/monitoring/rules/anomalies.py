@@ -1,0 +1,161 @@
+"""Whether a metric has left the band where the season says it should be. Pure; the time is an argument.
+
+The band's middle is the season's profile (the median of each hour of the week, or of the day while there are no two
+weeks of past), moved by what the last hours were above or below it. Its width is a multiple of the spread (median
+absolute deviation: Leys et al., "Detecting outliers", J. Exp. Soc. Psych. 2013) that the five-minute medians of this
+time of day had around the profile. What is judged is the median of the last five minutes: two odd minutes are no
+anomaly, three are. Where yesterday had a step at this time, both its sides are usual.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import inf
+from statistics import median
+
+from paiid_perf.monitoring.types import Sample
+
+MINUTE, HOUR, DAY, WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+#: Spreads to either side that are still usual.
+WIDTH = 4.5
+#: From the median absolute deviation to the standard deviation of a normal distribution.
+TO_SIGMA = 1.4826
+#: Minutes whose median is judged, and how many of them have to be there.
+JUDGED, ENOUGH = 5, 3
+#: The band learns nothing from the newest minutes: they may be the anomaly.
+GAP = timedelta(minutes=15)
+#: The hours that say how far today is from the profile.
+LATELY = timedelta(hours=6)
+#: The hours around this time of day that say how wide the band is.
+AROUND = timedelta(hours=3)
+#: How far a step may come earlier or later than yesterday.
+STEP = timedelta(minutes=15)
+#: Minutes of the past without which nothing is said.
+KNOWN = 120
+#: Where the past that ``look`` wants lies, as (from, to) before now: hours, and the minutes of today and yesterday.
+HOURS = (4 * WEEK, timedelta(0))
+TODAY = (LATELY, timedelta(0))
+YESTERDAY = (DAY + AROUND, DAY - AROUND)
+#: A spread is never taken for less than this share of the level.
+LEAST_SHARE = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Oddity:
+    """The last minutes against their band. ``ratio``: distance to the middle in half-widths; above 1 is outside."""
+
+    value: float
+    low: float
+    middle: float
+    high: float
+
+    @property
+    def ratio(self) -> float:
+        side = self.high - self.middle if self.value >= self.middle else self.middle - self.low
+        return abs(self.value - self.middle) / side
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What the profile says of one moment: a step of the season may lie anywhere between ``low`` and ``high``."""
+
+    low: float
+    middle: float
+    high: float
+
+
+Profile = Callable[[float], Usual | None]
+#: (seconds since 1970, distance to the profile)
+Residual = tuple[float, float]
+
+
+def look(hours: Sequence[Sample], minutes: Sequence[Sample], now: datetime, least: float) -> Oddity | None:
+    """The last minutes against the band; None where there is too little to know one.
+
+    ``hours`` are the means of whole hours (HOURS), ``minutes`` those of TODAY and YESTERDAY, oldest first; a
+    half-width is ``least`` at the least, in the metric's unit.
+    """
+    usual = profile(hours)
+    expected = usual(now.timestamp()) if usual else None
+    if usual is None or expected is None:
+        return None
+    off = list(_residuals(minutes, usual))
+    last = [residual for at, residual in off if at >= (now - JUDGED * MINUTE).timestamp()]
+    known = _between(off, now - YESTERDAY[0], now - GAP)
+    if len(last) < ENOUGH or len(known) < KNOWN:
+        return None
+    offset = median(_values(_between(known, now - LATELY, now)) or _values(known))
+    half = max(least, WIDTH * max(_spread(known, now), LEAST_SHARE * abs(expected.middle)))
+    below, above = _steps(known, now, half)
+    return Oddity(
+        value=expected.middle + median(last),
+        low=expected.low + offset + below - half,
+        middle=expected.middle + offset,
+        high=expected.high + offset + above + half,
+    )
+
+
+def profile(hours: Sequence[Sample]) -> Profile | None:
+    """What is usual at any time: hourly medians of the season, joined by straight lines. None under two days."""
+    past = hours[-1].at - hours[0].at if hours else timedelta(0)
+    if past < 2 * DAY - HOUR:
+        return None
+    season = int((WEEK if past >= 2 * WEEK - HOUR else DAY) / HOUR)
+    found: dict[int, list[float]] = {}
+    for sample in hours:
+        found.setdefault(int(sample.at.timestamp() // 3600) % season, []).append(sample.value)
+    medians = {slot: median(values) for slot, values in found.items()}
+
+    def usual(at: float) -> Usual | None:
+        hour, share = divmod(at / 3600 - 0.5, 1)  # a mean of an hour stands in its middle
+        left, right = medians.get(int(hour) % season), medians.get(int(hour + 1) % season)
+        if left is None or right is None:
+            return None
+        return Usual(min(left, right), left + share * (right - left), max(left, right))
+
+    return usual
+
+
+def _residuals(minutes: Sequence[Sample], usual: Profile) -> Iterator[Residual]:
+    for sample in minutes:
+        at = sample.at.timestamp()
+        if (expected := usual(at)) is not None:
+            yield at, sample.value - expected.middle
+
+
+def _between(residuals: Sequence[Residual], start: datetime, end: datetime) -> Sequence[Residual]:
+    """Those after ``start``, up to ``end``; they are in order."""
+    first = bisect_right(residuals, (start.timestamp(), inf))
+    return residuals[first : bisect_right(residuals, (end.timestamp(), inf))]
+
+
+def _values(residuals: Sequence[Residual]) -> list[float]:
+    return [value for _, value in residuals]
+
+
+def _spread(known: Sequence[Residual], now: datetime) -> float:
+    """The deviation that five-minute medians have at this time of day, today and yesterday."""
+    spans = ((now - AROUND, now), (now - DAY - AROUND, now - DAY + AROUND))
+    smooth = [_smoothed(_values(_between(known, *span))) for span in spans]
+    deviations = [
+        abs(value - level) for values in smooth if values for level in (median(values),) for value in values
+    ]
+    return TO_SIGMA * median(deviations) if deviations else 0.0
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    return [sorted(values[end - JUDGED : end])[JUDGED // 2] for end in range(JUDGED, len(values) + 1)]
+
+
+def _steps(known: Sequence[Residual], now: datetime, half: float) -> tuple[float, float]:
+    """How far yesterday went below and above its level at this time, (≤ 0, ≥ 0); what is within the band is none."""
+    then = now - DAY
+    near = _smoothed(_values(_between(known, then - STEP, then + STEP)))
+    if not near:
+        return 0.0, 0.0
+    level = median(_values(_between(known, then - AROUND, then + AROUND)))
+    below, above = min(near) - level, max(near) - level
+    return (below if below < -half else 0.0), (above if above > half else 0.0)
