@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 from django.db.models import Q, QuerySet, Sum
@@ -17,8 +19,10 @@ from paiid_perf.monitoring.types import Point
 from paiid_perf.telemetry.histogram import merge, percentile
 
 STATUSES = ("2xx", "3xx", "4xx", "5xx", "1xx")
-#: Repeating statements that an endpoint's page lists.
+#: Repeating or slow statements that an endpoint's page lists.
 REPEATS = 50
+#: The series of what statements took in watched requests; subject: endpoint|mark|line|asked.
+STATEMENT = "api.statement_ms"
 _table = Endpoints()
 
 
@@ -139,6 +143,39 @@ def repeats(name: str, start: datetime, end: datetime) -> list[Repeat]:
     return sorted(found, key=lambda one: -one.times * one.seen)[:REPEATS]
 
 
+@dataclass(frozen=True, slots=True)
+class Slow:
+    """A statement that was among the slowest of a watched request."""
+
+    endpoint: str
+    mark: str
+    """``telemetry.trace.mark_of`` it."""
+    line: str
+    asked: str
+    ms: float
+    """In one request, on average."""
+    seen: int
+
+
+def slowest(name: str, start: datetime, end: datetime) -> list[Slow]:
+    """The endpoint's statements that took most time in the requests that were looked into."""
+    found = [_slow(row) for row in sums(STATEMENT, start, end, f"{name}|") if row[1]]
+    return sorted(found, key=lambda one: -one.ms * one.seen)[:REPEATS]
+
+
+def senders(marks: Collection[str], start: datetime, end: datetime) -> list[Slow]:
+    """The endpoints that send a statement (by its marks), the one that spends most time in it first."""
+    named = reduce(or_, (Q(subject__contains=f"|{mark}|") for mark in marks), Q(pk__in=()))
+    found = [_slow(row) for row in sums(STATEMENT, start, end, only=named) if row[1]]
+    return sorted(found, key=lambda one: -one.ms * one.seen)[:REPEATS]
+
+
+def _slow(row: tuple[str, int, float]) -> Slow:
+    subject, count, total = row
+    endpoint, mark, line, asked = [*subject.split("|", 3), "", "", ""][:4]
+    return Slow(endpoint, mark, line, asked, total / count, count)
+
+
 def declared(name: str) -> Endpoint:
     """The class of an endpoint, with its limit and its cache strategy."""
     route = name.partition(" ")[2]
@@ -196,11 +233,13 @@ def _told(row: Row, parts: Iterable[Mapping[int, int]]) -> Row:
     )
 
 
-def sums(name: str, start: datetime, end: datetime, prefix: str = "") -> list[tuple[str, int, float]]:
+def sums(
+    name: str, start: datetime, end: datetime, prefix: str = "", only: Q | None = None
+) -> list[tuple[str, int, float]]:
     """(subject, count, total) of the subjects of a series in the window, added up by the database."""
     found: defaultdict[str, list[float]] = defaultdict(lambda: [0, 0.0])
     for part in whole(name, start, end):
-        rows = part.filter(subject__startswith=prefix) if prefix else part
+        rows = part.filter(only or Q(), **({"subject__startswith": prefix} if prefix else {}))
         summed = rows.order_by().values_list("subject").annotate(n=Sum("count"), t=Sum("total"))
         for subject, count, total in summed:
             found[subject][0] += count

@@ -348,6 +348,8 @@ class Passage:
             recorder.count("api.watched", endpoint)
             for line, asked, times in trace.repeated():
                 recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
+            for mark, line, asked, took in trace.slowest():
+                recorder.gauge("api.statement_ms", f"{endpoint}|{mark}|{line}|{asked}", took)
 
     def _record_cache(self, endpoint: str, ms: float) -> None:
         if self.is_hit:

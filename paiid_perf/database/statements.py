@@ -16,6 +16,8 @@ from paiid_perf.database.facts import workload
 from paiid_perf.database.rules.indexes.texts import shape
 from paiid_perf.database.session import Session, connect, is_postgresql, trusted
 from paiid_perf.models import Metric
+from paiid_perf.telemetry import samples
+from paiid_perf.telemetry.trace import mark_of
 
 #: The series of a statement's time: count is calls, total milliseconds, subject the query id.
 SERIES = "db.statement_ms"
@@ -181,6 +183,31 @@ def observe(settings: Settings, now: datetime) -> int:
     spent = [] if before is None else _since_then(found.rows, before)
     Metric.objects.bulk_create([_metric(now, *one) for one in spent], ignore_conflicts=True)
     return len(spent)
+
+
+def link(settings: Settings) -> int:
+    """Find the counted statement of each sampled one, for ``linked``; returns how many were found.
+
+    Requests know a statement by its text with placeholders, the server by the query id; both have one shape.
+    """
+    known = {shape(one.sql.replace("%s", "$1").replace("%%", "%"))[0]: one.sql for one in samples.read()}
+    if not known:
+        return 0
+    ids = [row.queryid for row in counted(settings).rows]
+    shapes = ((queryid, shape(text)[0]) for queryid, text in texts(settings, ids).items())
+    found = {mark_of(known[seen]): queryid for queryid, seen in shapes if seen in known}
+    caches[settings.CACHE].set(_links(settings), found, REMEMBERED.total_seconds())
+    return len(found)
+
+
+def linked(settings: Settings) -> Mapping[str, str]:
+    """``trace.mark_of`` a statement → its query id, as far as it was sampled lately."""
+    found: Mapping[str, str] | None = caches[settings.CACHE].get(_links(settings))
+    return found or {}
+
+
+def _links(settings: Settings) -> str:
+    return f"{settings.KEY_PREFIX}:linked"
 
 
 def _since_then(

@@ -50,7 +50,10 @@ def clear(strategy: str) -> int:
 def statements() -> int:
     """Add what the busiest statements took since the last look to their history; returns how many those were."""
     settings = get_settings()
-    return database_statements.observe(settings, timezone.now()) if settings.ENABLED else 0
+    if not settings.ENABLED:
+        return 0
+    database_statements.link(settings)
+    return database_statements.observe(settings, timezone.now())
 
 
 def refresh() -> None:

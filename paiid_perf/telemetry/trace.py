@@ -27,12 +27,14 @@ from paiid_perf.telemetry import samples
 REPEATS = 5
 #: Different statements that one request keeps count of.
 STATEMENTS = 200
+#: Statements of one request that are told as its slowest.
+SLOWEST = 5
 
 
 class Trace:
     """The database work of one request. ``db`` is in seconds."""
 
-    __slots__ = ("db", "queries", "repeats", "sample", "statements")
+    __slots__ = ("db", "lines", "queries", "repeats", "sample", "spent", "statements")
 
     def __init__(self, watch: bool = False, sample: bool = False) -> None:
         self.queries = 0
@@ -41,13 +43,20 @@ class Trace:
         self.statements: dict[str, int] | None = {} if watch else None
         self.repeats: dict[str, str] = {}
         """statement → the line of the host's code that sends it"""
+        self.spent: dict[str, float] = {}
+        """statement → seconds in all"""
+        self.lines: dict[str, str] = {}
+        """statement → the line that sent it first"""
 
-    def seen(self, sql: str, params: Any, many: bool) -> None:
+    def seen(self, sql: str, params: Any, many: bool, seconds: float = 0.0) -> None:
         """Look at a statement of a request that is looked into."""
         if self.statements is not None:
             times = self.statements.get(sql, 0) + 1
             if times > 1 or len(self.statements) < STATEMENTS:
                 self.statements[sql] = times
+                self.spent[sql] = self.spent.get(sql, 0.0) + seconds
+                if times == 1:
+                    self.lines[sql] = caller(sys._getframe(2))
             if times == REPEATS:
                 self.repeats[sql] = caller(sys._getframe(2))
         if self.sample and not many:
@@ -57,6 +66,11 @@ class Trace:
         """(code line, what was asked, times) of each statement that repeats."""
         counts = self.statements or {}
         return [(line, asked(sql), counts[sql]) for sql, line in self.repeats.items()]
+
+    def slowest(self) -> list[tuple[str, str, str, float]]:
+        """(``mark_of``, code line, what was asked, ms in all) of those that took most."""
+        most = sorted(self.spent, key=self.spent.__getitem__, reverse=True)[:SLOWEST]
+        return [(mark_of(sql), self.lines[sql], asked(sql), self.spent[sql] * 1000) for sql in most]
 
 
 current: ContextVar[Trace | None] = ContextVar("paiid_perf_trace", default=None)
@@ -70,10 +84,11 @@ def _traced(execute: Callable[..., Any], sql: str, params: Any, many: bool, cont
     try:
         return execute(sql, params, many, context)
     finally:
-        trace.db += perf_counter() - started
+        seconds = perf_counter() - started
+        trace.db += seconds
         trace.queries += 1
         if trace.statements is not None or trace.sample:
-            trace.seen(sql, params, many)
+            trace.seen(sql, params, many, seconds)
 
 
 def install() -> None:
@@ -105,6 +120,12 @@ def caller(frame: FrameType | None) -> str:
             return f"{short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
         frame = frame.f_back
     return "?"
+
+
+@lru_cache(maxsize=1_024)
+def mark_of(sql: str) -> str:
+    """Twelve digits that stand for a statement as the backend's cursor was given it."""
+    return samples.field_of(sql)[:12]
 
 
 @lru_cache(maxsize=4_096)

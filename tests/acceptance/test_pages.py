@@ -15,7 +15,9 @@ from paiid_perf.conf import get_settings
 from paiid_perf.database import statements
 from paiid_perf.models import Metric, PhaseRun
 from paiid_perf.registry import registry
+from paiid_perf.telemetry import samples
 from paiid_perf.telemetry.histogram import bucket_of
+from paiid_perf.telemetry.trace import mark_of
 
 pytestmark = pytest.mark.django_db
 HOME = "/admin/paiid_perf/metric/"
@@ -33,6 +35,12 @@ def page(client, path, status=200):
 def row(name, subject, count, total, minute=1, **more):
     at = timezone.now().replace(second=0, microsecond=0) - timedelta(minutes=minute)
     return Metric(name=name, subject=subject, resolution=60, at=at, count=count, total=total, **more)
+
+
+@pytest.fixture(autouse=True)
+def _no_samples():
+    yield
+    samples.forget()
 
 
 @pytest.fixture
@@ -248,6 +256,30 @@ def test_queries_are_listed_and_have_a_history(client_of, counted, settings):
     html = page(client_of("viewer"), QUERIES + "?window=1h&o=calls")
     assert "Show everything since" in html
     assert "Since the counters began" in page(client_of("superuser"), QUERIES + "?window=all")
+
+
+def test_an_endpoint_and_its_statements_lead_to_each_other(client_of, settings, traffic):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    sql = "SELECT count(*) AS sent_by_orders FROM django_content_type WHERE model = %s AND id IN (%s, %s)"
+    with connection.cursor() as cursor:
+        cursor.execute(sql, ["x", 1, 2])
+    samples.record(sql, ("x", 1, 2))
+    subject = f"{ORDERS}|{mark_of(sql)}|shop/views.py:30 in orders|django_content_type.model"
+    Metric.objects.bulk_create([row("api.statement_ms", subject, 4, 48.0)])
+    client = client_of("viewer")
+    endpoint = f"{HOME}endpoints/one/?name={quote(ORDERS)}"
+    assert "shop/views.py:30 in orders" in page(client, endpoint)  # also while it is not linked
+
+    assert statements.link(get_settings()) == 1
+
+    (queryid,) = statements.linked(get_settings()).values()
+    html = page(client, endpoint)
+    assert QUERY.format(queryid) in html
+    assert "12 ms" in html
+    html = page(client, QUERY.format(queryid))
+    assert "sent_by_orders" in html
+    assert quote(ORDERS, "") in html
+    assert "shop/views.py:30 in orders" in html
 
 
 # --- German -----------------------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.api.types import ResponseStrategy
+from paiid_perf.conf import get_settings
+from paiid_perf.database import statements
 from paiid_perf.monitoring.types import Point
 
 
@@ -31,9 +33,19 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         name=name,
         charts=[charts.line_chart(chart) for chart in _charts(name, found, window)],
         repeats=endpoints.repeats(name, window.start, window.end),
+        slowest=_slowest(page, name, window),
         declared=_declared(name),
         advice=endpoints.advice(name),
     )
+
+
+def _slowest(page: ConsoleAdmin, name: str, window: Window) -> list[tuple[endpoints.Slow, str]]:
+    """Each of the endpoint's slowest statements with the address of its page, where the server counted it."""
+    ids = statements.linked(get_settings())
+    found = endpoints.slowest(name, window.start, window.end)
+    return [
+        (one, page.address("paiid_perf_query", ids[one.mark]) if one.mark in ids else "") for one in found
+    ]
 
 
 def _charts(name: str, found: Mapping[str, Sequence[Point]], window: Window) -> list[Chart]:

@@ -6,9 +6,10 @@ from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import charts, plans
+from paiid_perf.admin import charts, endpoints, plans
 from paiid_perf.admin.base import APPLY, VIEW, require
 from paiid_perf.admin.charts import Chart
+from paiid_perf.admin.endpoints import Slow
 from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page
 from paiid_perf.admin.window import Window, window_of
@@ -44,6 +45,7 @@ def view(page: ConsoleAdmin, request: HttpRequest, queryid: str) -> HttpResponse
         measured=measured,
         chart=charts.line_chart(_chart(queryid, window)),
         advice=_about(queryid, plan),
+        senders=_senders(queryid, window),
         may_measure=request.user.has_perm(APPLY),
     )
 
@@ -74,6 +76,12 @@ def _figures(one: Counted | None) -> list[tuple[str, str]]:
         (_("Rows a call"), number(one.rows / one.calls)),
         (_("Blocks in memory"), number(one.hit_ratio, "ratio")),
     ]
+
+
+def _senders(queryid: str, window: Window) -> list[Slow]:
+    """The endpoints that send it, as far as requests that were looked into say."""
+    marks = [mark for mark, known in statements.linked(get_settings()).items() if known == queryid]
+    return endpoints.senders(marks, window.start, window.end) if marks else []
 
 
 def _about(queryid: str, plan: Plan) -> list[Recommendation]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paiid_perf.telemetry import samples
 from paiid_perf.telemetry.samples import Sample, decode, encode, is_public
-from paiid_perf.telemetry.trace import REPEATS, Trace, asked, caller, is_host_file
+from paiid_perf.telemetry.trace import REPEATS, SLOWEST, Trace, asked, caller, is_host_file
 
 PARAMETERS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(), st.binary(), st.dates(), st.times(),
@@ -97,8 +97,30 @@ def _run(trace: Trace, sql: str) -> None:
     (lambda: trace.seen(sql, (1,), False))()
 
 
+def test_the_slowest_statements_are_told_with_their_line() -> None:
+    trace = Trace(watch=True)
+    for n in range(SLOWEST + 3):
+        sql = f'SELECT "t{n}"."id" FROM "t{n}" WHERE "t{n}"."owner_id" = %s'
+        (lambda sql=sql, n=n: trace.seen(sql, (1,), False, n / 1000))()
+    (lambda: trace.seen(sql, (1,), False, 0.02))()
+
+    told = trace.slowest()
+
+    assert [(asked, round(ms)) for _mark, _line, asked, ms in told][:2] == [
+        ("t7.owner_id", 27),
+        ("t6.owner_id", 6),
+    ]
+    assert len(told) == SLOWEST
+    assert told[0][0] == samples.field_of(sql)[:12]
+    assert told[0][1].startswith("tests/unit/telemetry/test_samples_and_trace.py:")
+
+
 def test_a_request_that_is_not_watched_keeps_nothing() -> None:
-    assert Trace().repeated() == []
+    trace = Trace()
+    trace.seen("SELECT 1", (), False, 1.0)
+
+    assert trace.repeated() == []
+    assert trace.slowest() == []
 
 
 @pytest.mark.parametrize(
