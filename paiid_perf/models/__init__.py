@@ -8,6 +8,7 @@ from paiid_perf.models.security import (
     BlockedAddress,
     LoginFailure,
     PasswordRecord,
+    SecurityChain,
     SecurityEvent,
     UserSession,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "PhaseRun",
     "Recommendation",
     "Score",
+    "SecurityChain",
     "SecurityEvent",
     "StatementSnapshot",
     "UserSession",

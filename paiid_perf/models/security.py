@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.conf import settings
+from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+
+class AppendOnly(models.QuerySet["SecurityEvent"]):
+    """Rows that are only added; retention alone deletes them (``security.actions.prune``)."""
+
+    def update(self, **_values: object) -> int:
+        """Refused with PermissionDenied."""
+        raise PermissionDenied(_("Security events are never changed."))
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        """Refused with PermissionDenied."""
+        raise PermissionDenied(_("Security events are deleted by retention alone."))
+
+    delete.queryset_only = True  # type: ignore[attr-defined]
 
 
 class SecurityEvent(models.Model):
@@ -35,6 +52,13 @@ class SecurityEvent(models.Model):
     action = models.CharField(_("action"), max_length=20, blank=True)
     count = models.PositiveIntegerField(_("count"), default=1)
     """How many alike within the flush that wrote it: a flood is counted, not stored."""
+    number = models.BigIntegerField(_("number"), null=True, unique=True, editable=False)
+    digest = models.CharField(
+        _("digest"), max_length=64, blank=True, editable=False, default="", db_default=""
+    )
+    """Seals this row and, through the digest of the one before it, all that came before."""
+
+    objects = AppendOnly.as_manager()
 
     class Meta:
         verbose_name = _("security event")
@@ -49,6 +73,35 @@ class SecurityEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.address or ''}".strip()
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Add the row; PermissionDenied for one that is there already."""
+        if not self._state.adding:
+            raise PermissionDenied(_("Security events are never changed."))
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        """Refused with PermissionDenied."""
+        raise PermissionDenied(_("Security events are deleted by retention alone."))
+
+
+class SecurityChain(models.Model):
+    """Where the chain of security events begins and ends."""
+
+    name = models.CharField(_("name"), max_length=20, primary_key=True)
+    number = models.BigIntegerField(_("number"), default=0)
+    digest = models.CharField(_("digest"), max_length=64, blank=True)
+    begins_after = models.BigIntegerField(_("begins after"), default=0)
+    """The last number that retention let go."""
+    begins_after_digest = models.CharField(_("begins after the digest"), max_length=64, blank=True)
+    seal = models.CharField(_("seal"), max_length=64, blank=True)
+
+    class Meta:
+        verbose_name = _("chain of security events")
+        verbose_name_plural = _("chains of security events")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.number}"
 
 
 class BlockedAddress(models.Model):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from datetime import datetime
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, models
 from django.utils import timezone
 
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.exceptions import ActionRefused
 from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent, UserSession
-from paiid_perf.security import background, blocks, facts, rules
+from paiid_perf.security import background, blocks, chain, facts, rules
 from paiid_perf.security.events import buffer, record_event
 from paiid_perf.security.types import SecurityEventData
 
@@ -28,8 +28,7 @@ def flush_events() -> int:
     if not taken:
         return 0
     try:
-        with transaction.atomic():
-            SecurityEvent.objects.bulk_create([_row(event, count) for event, count in taken])
+        chain.append([_row(event, count) for event, count in taken])
     except DatabaseError:
         buffer.put_back(taken)
         raise
@@ -71,19 +70,19 @@ def ban_by_events(addresses: set[str], now: datetime, settings: Settings) -> lis
 
 def prune(settings: Settings, now: datetime) -> dict[str, int]:
     """Delete events past their retention, failures, blocks and sessions that are over; rows by model."""
+    old = now - settings.SECURITY_EVENT_RETENTION
     return {
-        "events": _delete_in_batches(SecurityEvent, at__lt=now - settings.SECURITY_EVENT_RETENTION),
+        "events": _delete_in_batches(SecurityEvent, number__lte=chain.let_go(old))
+        + _delete_in_batches(SecurityEvent, number=None, at__lt=old),
         "failures": _delete_in_batches(LoginFailure, window_ends_at__lt=now),
         "blocks": _delete_in_batches(BlockedAddress, expires_at__lt=now),
         "sessions": _delete_in_batches(UserSession, ends_at__lt=now),
     }
 
 
-def _delete_in_batches(
-    model: type[SecurityEvent] | type[LoginFailure] | type[BlockedAddress] | type[UserSession],
-    **old: datetime,
-) -> int:
-    deleted = 0
-    while keys := list(model._default_manager.filter(**old).order_by().values_list("pk", flat=True)[:BATCH]):
-        deleted += model._default_manager.filter(pk__in=keys).delete()[0]
+def _delete_in_batches(model: type[models.Model], **old: object) -> int:
+    # Not the default manager: that of the events deletes none.
+    rows, deleted = model._base_manager.filter(**old), 0
+    while keys := list(rows.order_by().values_list("pk", flat=True)[:BATCH]):
+        deleted += model._base_manager.filter(pk__in=keys).delete()[0]
     return deleted

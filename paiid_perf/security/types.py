@@ -97,6 +97,40 @@ class Ban:
     reason: str
 
 
+# --- what many events together mean ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Alike events of one address inside the window in which campaigns are looked for."""
+
+    address: str
+    kind: str
+    field: str
+    path: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """Many events that are one attack."""
+
+    kind: Literal["brute_force", "credential_stuffing", "scanning", "injection_campaign"]
+    network: str
+    """Where it comes from; empty where it comes from many places."""
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainState:
+    """How far the chain of events is whole."""
+
+    checked: int
+    broken_at: int | None = None
+    """The number of the first row that does not fit; None: all do."""
+    why: Literal["", "changed", "missing", "seal", "no_chain"] = ""
+
+
 # --- what the phase judges -------------------------------------------------------------------------
 
 
