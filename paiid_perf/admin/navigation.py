@@ -39,7 +39,7 @@ TABS: tuple[tuple[str | Promise, Mapping[str, str | Promise]], ...] = (
         {
             "paiid_perf_alert_changelist": gettext_lazy("Alerts"),
             "paiid_perf_alertrule_changelist": gettext_lazy("Alert rules"),
-            "paiid_perf_silence_changelist": gettext_lazy("Silences"),
+            "paiid_perf_alertsilence_changelist": gettext_lazy("Silences"),
         },
     ),
     (

@@ -116,8 +116,20 @@ def test_without_a_broker_it_says_what_to_start(client_of, post, no_broker, stra
 
 
 @pytest.fixture
-def strategy():
+def strategy(redis_cache):
     return next(s for s in registry.all(CacheStrategy) if s.name == "standard")
+
+
+def test_what_cannot_be_cleared_is_not_offered(client_of, post, broker, settings):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    client = client_of("superuser")
+
+    html = page(client, HOME + "cache/")
+
+    assert "cache/clear/" not in html
+    assert "none can be cleared by itself" in html
+    assert post(client, HOME + "cache/clear/standard/").status_code == 404
+    assert broker == []
 
 
 # --- what they show -----------------------------------------------------------------------------------------------
@@ -164,14 +176,17 @@ def test_more_endpoints_cost_no_more_queries(client_of, traffic, django_assert_n
 
 
 def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, strategy):
-    memory = {"groups": [{"group": "standard", "bytes": 2048}]}
+    memory = {
+        "groups": [{"group": "standard", "bytes": 2048}],
+        "largest": [{"key": "perf:v:standard:huge", "bytes": 7_340_032}],
+    }
     PhaseRun.objects.create(
         run=a_run,
         name="cache",
         position=2,
         status="succeeded",
         finished_at=timezone.now(),
-        details={"memory": memory, "server": {"version": "8.0"}},
+        details={"memory": memory, "server": {"version": "8.0"}, "nodes": [{"node": "10.0.0.5:7000"}]},
     )
 
     html = page(client_of("viewer"), f"{HOME}cache/")
@@ -179,6 +194,9 @@ def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, str
     assert "80 %" in html
     assert "2 kB" in html
     assert "8.0" in html
+    assert "perf:v:standard:huge" in html
+    assert "7 MB" in html
+    assert "10.0.0.5:7000" in html
     assert "Clear" not in html  # a viewer clears nothing
 
 

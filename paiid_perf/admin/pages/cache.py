@@ -20,6 +20,7 @@ from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
+from paiid_perf.stores import redis_gate
 
 
 def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
@@ -35,9 +36,20 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         chart=charts.line_chart(_hits_chart(window)),
         phase=phase,
         server=facts_of(details.get("server") or {}),
+        keys=facts_of(_keys(details)),
+        backend=details.get("backend", ""),
         may_warm=request.user.has_perm(RUN),
-        may_clear=request.user.has_perm(APPLY),
+        may_clear=request.user.has_perm(APPLY) and redis_gate.is_redis(),
+        is_redis=redis_gate.is_redis(),
     )
+
+
+def _keys(details: Mapping[str, Any]) -> dict[str, Any]:
+    """The largest keys of the sample, and the nodes of a cluster, where the last run saw any."""
+    return {
+        _("Largest keys"): details.get("memory", {}).get("largest"),
+        _("Nodes"): details.get("nodes"),
+    }
 
 
 @post_only
@@ -51,7 +63,7 @@ def warm(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
 def clear(page: ConsoleAdmin, request: HttpRequest, name: str) -> HttpResponse:
     """GET: a page that says what will happen. POST: a worker clears the strategy."""
     require(request, APPLY)
-    if name not in {strategy.name for strategy in registry.all(CacheStrategy)}:
+    if name not in {strategy.name for strategy in registry.all(CacheStrategy)} or not redis_gate.is_redis():
         raise Http404
     if request.method != "POST":
         title = _("Clear the values of “%(name)s”?") % {"name": name}
