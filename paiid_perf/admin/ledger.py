@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import charts
+from paiid_perf.admin import aftermath, charts
 from paiid_perf.admin.base import APPLY, APPROVE, VIEW, PageAdmin, pill, require
 from paiid_perf.admin.console import AREA_NAMES
 from paiid_perf.admin.evidence import Compared, compared, facts_of, won
@@ -129,6 +129,7 @@ class RecommendationAdmin(PageAdmin):
             compared=[(row, _versus(row), signed(row.gain)) for row in rows],
             won=_won(rows),
             numbers=_numbers(rec),
+            charts=aftermath.drawn(rec),
             history=_history(rec),
         )
 

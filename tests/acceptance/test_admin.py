@@ -294,6 +294,29 @@ def test_a_recommendation_shows_all_that_a_person_needs(client_of, rec):
     ]
 
 
+def test_what_a_change_did_is_drawn_over_time(client_of, make_rec):
+    now = timezone.now().replace(second=0, microsecond=0)
+    query = {"key": "-4711", "text": "SELECT history", "calls": 10, "mean_ms": 212.0}
+    Metric.objects.bulk_create(
+        Metric(
+            name="db.statement_ms", subject="-4711", resolution=60, at=at, count=10, total=10 * ms, buckets={}
+        )
+        for at, ms in ((now - timedelta(hours=1), 212.0), (now - timedelta(minutes=10), 9.0))
+    )
+    done = {"state": "kept", "applied_at": now - timedelta(minutes=30)}
+    before = {"method": "replay", "queries": [query, query | {"key": "watched:12"}]}
+    changed, untouched = make_rec(1, **done, before=before), make_rec(2)
+    cached = make_rec(3, **done, area="cache", kind="cache_config")
+
+    client = client_of("viewer")
+    html = page(client, f"{HOME}recommendation/{changed.pk}/change/")
+    assert "Mean time a call, before and after" in html
+    assert "212 ms" in html
+    assert html.count("perf-mark") >= 1  # where it was made
+    assert "before and after" not in page(client, f"{HOME}recommendation/{untouched.pk}/change/")
+    assert "Cache hit ratio, before and after" in page(client, f"{HOME}recommendation/{cached.pk}/change/")
+
+
 def test_advice_cannot_be_applied(client_of, make_rec):
     rec = make_rec(1, kind="advice", area="security")
 
