@@ -20,6 +20,7 @@ from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.database.changes import HANDLERS as DATABASE_CHANGES
 from paiid_perf.database.phase import PHASE as DATABASE
 from paiid_perf.database.recorders import RECORDERS as DATABASE_GAUGES
+from paiid_perf.monitoring import tasks_watch
 from paiid_perf.monitoring.phase import PHASE as MONITORING
 from paiid_perf.monitoring.recorders import RECORDERS as SYSTEM_GAUGES
 from paiid_perf.monitoring.thresholds import THRESHOLDS
@@ -47,6 +48,7 @@ def connect() -> None:
     for strategy in registry.all(ResponseStrategy):
         invalidation.connect_rows(_rows(strategy.depends_on_rows))
     security_signals.connect()
+    tasks_watch.connect()
     app = apps.get_app_config("paiid_perf")
     post_migrate.connect(marks.on_migrate, sender=app, dispatch_uid="paiid_perf.marks")
 

@@ -15,8 +15,18 @@ UNITS = {
     "db.bytes": "bytes",
     "db.longest_transaction_s": "s",
     "db.transactions_per_s": "/s",
+    "db.rollbacks_per_s": "/s",
     "db.deadlocks_per_h": "/h",
     "db.temp_bytes_per_s": "bytes/s",
+    "db.temp_files_per_h": "/h",
+    "db.growth_bytes_per_h": "bytes/h",
+    "db.blocked_sessions": "",
+    "db.sessions_active": "",
+    "db.sessions_idle": "",
+    "db.sessions_idle_in_transaction": "",
+    "db.txid_age_percent": "%",
+    "db.replication_lag_s": "s",
+    "db.dead_rows_percent": "%",
 }
 
 

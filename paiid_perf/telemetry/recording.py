@@ -20,6 +20,7 @@ from typing import NamedTuple
 from paiid_perf.conf import get_settings
 from paiid_perf.telemetry import sinks
 from paiid_perf.telemetry.histogram import bucket_of
+from paiid_perf.telemetry.process import Self
 from paiid_perf.telemetry.rows import Cell, Series
 
 logger = logging.getLogger("paiid_perf")
@@ -194,9 +195,18 @@ class Recorder:
                 _flush_when_celery_stops(self)
 
     def _work(self) -> None:
+        process = Self()
         while not self._wake.wait(get_settings().FLUSH_INTERVAL.total_seconds()):
+            _note(process, self)
             self.flush()
             sinks.after_thread_flush()
+
+
+def _note(process: Self, recorder: Recorder) -> None:
+    try:
+        process.note(recorder)
+    except Exception:
+        logger.exception("What this process uses could not be read.")
 
 
 def _observe(cell: Cell, value: float) -> None:

@@ -9,13 +9,11 @@ from datetime import datetime
 from redis.exceptions import RedisError
 
 from paiid_perf import telemetry
+from paiid_perf.monitoring.facts.celery import HEARTBEAT
 from paiid_perf.monitoring.types import Kind, Recorder
 from paiid_perf.registry import registry
 
 logger = logging.getLogger("paiid_perf")
-
-#: Counted by each collection that beat starts; its newest minute says since when beat is silent.
-HEARTBEAT = "monitoring.heartbeat"
 
 
 def beat() -> None:

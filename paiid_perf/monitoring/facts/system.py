@@ -32,6 +32,8 @@ def read_limits(root: Path = CGROUP_ROOT, own: Path | None = None) -> Limits:
     """
     groups = _lineage(own or _own_cgroup(root), root)
     quotas = [quota for group in groups if (quota := _cpu_quota(group / "cpu.max")) is not None]
+    if (pinned := _pinned(groups[0] / "cpuset.cpus.effective")) is not None:
+        quotas.append(pinned)
     limited = [(limit, group) for group in groups if (limit := _number(group / "memory.max")) is not None]
     if not limited:
         return Limits(min(quotas, default=None), None, None)
@@ -73,6 +75,16 @@ def _cpu_quota(path: Path) -> float | None:
         return None if quota == "max" else int(quota) / int(period)
     except (OSError, ValueError):
         return None
+
+
+def _pinned(path: Path) -> float | None:
+    """CPUs of a cpuset ("0-1,4"); None where it is not there, or is all of the machine's."""
+    try:
+        ranges = [part.partition("-") for part in path.read_text().strip().split(",") if part]
+    except OSError:
+        return None
+    cpus = sum(int(last or first) - int(first) + 1 for first, _, last in ranges)
+    return float(cpus) if 0 < cpus < (psutil.cpu_count() or 1) else None
 
 
 def _number(path: Path) -> int | None:
@@ -141,7 +153,7 @@ def swap_percent() -> Iterable[tuple[str, float]]:
 
 
 def load1() -> Iterable[tuple[str, float]]:
-    """The load average of one minute, per CPU."""
+    """The load average of one minute, for each CPU of the machine (the kernel keeps none for a container)."""
     return [(socket.gethostname(), os.getloadavg()[0] / (psutil.cpu_count() or 1))]
 
 

@@ -398,6 +398,10 @@ def test_gauges(transactional_db: None) -> None:
 
     assert 0 < first["db.connections_percent"] <= 100
     assert later["db.transactions_per_s"] >= 0
+    assert {"db.rollbacks_per_s", "db.temp_files_per_h", "db.growth_bytes_per_h"} <= set(later)
+    assert 0 <= later["db.txid_age_percent"] < 100
+    assert later["db.blocked_sessions"] == 0
+    assert "db.replication_lag_s" not in later  # it has no replica
 
 
 def test_recorders_name_the_alias(transactional_db: None, monkeypatch: Any) -> None:

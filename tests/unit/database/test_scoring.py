@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -147,6 +148,15 @@ BASE = {
     "connections": 25,
     "most": 100,
     "oldest": 1.5,
+    "rollbacks": 10,
+    "temp_files": 0,
+    "blocked": 1,
+    "active": 3,
+    "idle": 20,
+    "idle_in_transaction": 2,
+    "txid_percent": Decimal("9.5"),
+    "lag": None,
+    "dead_percent": None,
 }
 
 
@@ -156,17 +166,24 @@ def test_the_first_reading_has_no_rates() -> None:
         "db.bytes": 5_000.0,
         "db.longest_transaction_s": 1.5,
         "db.hit_ratio": 0.9,
+        "db.blocked_sessions": 1.0,
+        "db.sessions_active": 3.0,
+        "db.sessions_idle": 20.0,
+        "db.sessions_idle_in_transaction": 2.0,
+        "db.txid_age_percent": 9.5,
     }
 
 
 def test_ratios_and_rates_are_of_the_time_between() -> None:
-    later = BASE | {"hit": 950, "read": 150, "transactions": 1_600, "deadlocks": 3}
+    later = BASE | {"hit": 950, "read": 150, "transactions": 1_600, "deadlocks": 3, "bytes": 6_000, "lag": 2}
 
     found = gauges(Sample(60, later), Sample(0, BASE))
 
     assert found["db.hit_ratio"] == 0.5
     assert found["db.transactions_per_s"] == 10.0
     assert found["db.deadlocks_per_h"] == 60.0
+    assert found["db.growth_bytes_per_h"] == pytest.approx(60_000)
+    assert found["db.replication_lag_s"] == 2.0
 
 
 def test_counters_that_began_anew_give_no_rates() -> None:
