@@ -11,9 +11,9 @@ from django.utils import timezone
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.exceptions import ActionRefused
 from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent, UserSession
-from paiid_perf.security import background, blocks, chain, facts, rules
+from paiid_perf.security import background, blocks, campaigns, chain, facts, rules
 from paiid_perf.security.events import buffer, record_event
-from paiid_perf.security.types import SecurityEventData
+from paiid_perf.security.types import Campaign, SecurityEventData
 
 logger = logging.getLogger("paiid_perf")
 
@@ -66,6 +66,19 @@ def ban_by_events(addresses: set[str], now: datetime, settings: Settings) -> lis
         banned.append(decision.network)
         record_event("address_banned", "info", address=decision.network.partition("/")[0], action="ban")
     return banned
+
+
+def note_campaigns(now: datetime) -> list[Campaign]:
+    """The campaigns of the last minutes; each new one becomes an event of its own."""
+    since = now - campaigns.WINDOW
+    found = campaigns.recognise(facts.traces(since))
+    known = facts.known_campaigns(since) if found else set()
+    for campaign in found:
+        address = campaign.network.partition("/")[0]
+        if (campaign.kind, address) not in known:
+            # Not towards a ban: its events count already, and the network's first address did nothing.
+            record_event(campaign.kind, "high", address=address, field=campaign.network, action="report")
+    return found
 
 
 def prune(settings: Settings, now: datetime) -> dict[str, int]:

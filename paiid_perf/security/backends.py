@@ -28,14 +28,15 @@ class LimitedLoginBackend(BaseBackend):
     ) -> AbstractBaseUser | None:
         if request is None or credentials.get("password") is None or not get_settings().ENABLED:
             return None
-        counted = login.take_attempt(request, login.user_name(credentials))
+        name = login.user_name(credentials)
+        counted = login.take_attempt(request, name)
         if counted is None:
-            record_event("login_locked", "medium", request, action="refused")
+            record_event("login_locked", "medium", request, field=login.mark(name), action="refused")
             raise PermissionDenied("too many login attempts")
         user = _ask_the_others(request, credentials)
         if user is None:
             login.note_failure(counted)
-            record_event("login_failed", "low", request)
+            record_event("login_failed", "low", request, field=login.mark(name))
             # The others have been asked: hashing again would cost twice.
             raise PermissionDenied("wrong name or password")
         login.note_success(counted)

@@ -1,7 +1,8 @@
 """Security events: recorded in the request in microseconds, written outside it.
 
-Alike events within one flush are one row with a count, so a flood costs memory and rows for its variety (bounded
-by CAPACITY), not for its volume. Each row's first event is also a JSON line on the ``security`` logger.
+Alike events within one flush are one row with a count, so a flood costs memory and rows for its variety, not for its
+volume; of variety each address has PER_ADDRESS in a flush, each process CAPACITY in a minute; beyond that, events
+are counted without their particulars. Each row's first event is also a JSON line on the ``security`` logger.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -24,9 +26,11 @@ from paiid_perf.security.types import SecurityEventData, Severity
 
 security_logger = logging.getLogger("security")
 
-#: Different events that wait for a flush; beyond, they are counted without their particulars.
+#: Different events of one minute (and of one flush), beyond which they are counted without their particulars.
 CAPACITY = 2_000
-Key = tuple[str, Severity, str | None, int | None, str, str]
+#: Different events of one address in one flush, beyond which they are counted without path and field.
+PER_ADDRESS = 100
+Key = tuple[str, Severity, str | None, int | None, str, str, str]
 
 
 class EventBuffer:
@@ -42,28 +46,44 @@ class EventBuffer:
         self._lock = threading.Lock()
         self._first: dict[Key, SecurityEventData] = {}
         self._counts: dict[Key, int] = {}
+        self._of_address: dict[str | None, int] = {}
+        self._minute = -1
+        self._of_minute = 0
 
     def __len__(self) -> int:
         return len(self._first)
 
     def add(self, event: SecurityEventData) -> SecurityEventData | None:
         """Count the event; return it if it is the first of its kind in this flush."""
-        key = _key(event)
         with self._lock:
-            if key not in self._first and len(self._first) >= self._capacity:
-                event = _without_particulars(event)
-                key = _key(event)
+            event = self._within_bounds(event)
+            key = _key(event)
             self._counts[key] = self._counts.get(key, 0) + event.count
             if key in self._first:
                 return None
             self._first[key] = event
+            self._of_minute += 1
+            self._of_address[event.address] = self._of_address.get(event.address, 0) + 1
             return event
+
+    def _within_bounds(self, event: SecurityEventData) -> SecurityEventData:
+        if _key(event) in self._first:
+            return event
+        minute = int(event.at.timestamp()) // 60
+        if minute != self._minute:
+            self._minute, self._of_minute = minute, 0
+        if max(self._of_minute, len(self._first)) >= self._capacity:
+            return _without_particulars(event)
+        if event.address and self._of_address.get(event.address, 0) >= PER_ADDRESS:
+            return replace(event, path="", field="", sample="")
+        return event
 
     def take(self) -> list[tuple[SecurityEventData, int]]:
         """Everything that waits, with counts; the buffer is then empty."""
         with self._lock:
             first, self._first = self._first, {}
             counts, self._counts = self._counts, {}
+            self._of_address = {}
         return [(event, counts[key]) for key, event in first.items()]
 
     def put_back(self, taken: list[tuple[SecurityEventData, int]]) -> None:
@@ -80,7 +100,7 @@ class EventBuffer:
 
 
 def _key(event: SecurityEventData) -> Key:
-    return (event.kind, event.severity, event.address, event.user_id, event.path, event.action)
+    return (event.kind, event.severity, event.address, event.user_id, event.path, event.field, event.action)
 
 
 def _without_particulars(event: SecurityEventData) -> SecurityEventData:

@@ -17,9 +17,10 @@ from django.urls import NoReverseMatch, reverse
 
 from paiid_perf.conf import Settings
 from paiid_perf.models import BlockedAddress, SecurityEvent
+from paiid_perf.security.campaigns import FAILURES, INJECTIONS, KINDS, PROBES
 from paiid_perf.security.networks import parse_networks
 from paiid_perf.security.sink import KIND
-from paiid_perf.security.types import DeployMessage, EventCount, SecurityFacts, Version
+from paiid_perf.security.types import DeployMessage, EventCount, SecurityFacts, Trace, Version
 
 LIMITED_BACKEND = "paiid_perf.security.backends.LimitedLoginBackend"
 #: Packages that show code, settings or queries to whoever finds them.
@@ -30,6 +31,8 @@ DEBUG_PACKAGES = {
     "django_pdb": "django-pdb",
     "django_browser_reload": "django-browser-reload",
 }
+#: Kinds of events that one look for campaigns reads.
+TRACES = 50_000
 _FAST_HASHERS = ("MD5", "SHA1", "Unsalted", "Crypt")
 
 
@@ -90,6 +93,24 @@ def built_statements(since: datetime) -> tuple[str, ...]:
     """The lines of code seen at the sink building SQL from a request, in order; at most 20."""
     rows = SecurityEvent.objects.filter(kind=KIND, at__gte=since).order_by("sample")
     return tuple(rows.values_list("sample", flat=True).distinct()[:20])
+
+
+def traces(since: datetime) -> list[Trace]:
+    """The events that campaigns are made of, alike ones together; the newest TRACES kinds of them at most."""
+    rows = (
+        SecurityEvent.objects.filter(kind__in=FAILURES | INJECTIONS | PROBES, at__gte=since)
+        .exclude(address=None)
+        .order_by()
+        .values_list("address", "kind", "field", "path")
+        .annotate(Sum("count"))
+    )
+    return [Trace(*row) for row in rows[:TRACES]]
+
+
+def known_campaigns(since: datetime) -> set[tuple[str, str]]:
+    """(kind, first address of the network) of the campaigns that were noted already."""
+    rows = SecurityEvent.objects.filter(kind__in=KINDS, at__gte=since).values_list("kind", "address")
+    return {(kind, address or "") for kind, address in rows}
 
 
 def events_by_address(addresses: set[str], since: datetime) -> list[EventCount]:

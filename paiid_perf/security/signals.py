@@ -11,7 +11,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from paiid_perf.conf import get_settings
-from paiid_perf.security import sessions, sink
+from paiid_perf.security import login, probes, sessions, sink
 from paiid_perf.security.events import record_event
 from paiid_perf.security.facts import LIMITED_BACKEND
 from paiid_perf.security.passwords import REMEMBERING, HistoryValidator, remember_password
@@ -20,6 +20,7 @@ from paiid_perf.security.passwords import REMEMBERING, HistoryValidator, remembe
 def connect() -> None:
     """Connect the handlers (idempotent)."""
     sink.install()
+    probes.install()
     user_logged_in.connect(_logged_in, dispatch_uid="paiid_perf.security.login")
     user_logged_out.connect(_logged_out, dispatch_uid="paiid_perf.security.logout")
     user_login_failed.connect(_login_failed, dispatch_uid="paiid_perf.security.login_failed")
@@ -37,10 +38,12 @@ def _logged_out(sender: object, request: HttpRequest | None, **_: Any) -> None:
         sessions.forget(request)
 
 
-def _login_failed(sender: object, request: HttpRequest | None = None, **_: Any) -> None:
+def _login_failed(
+    sender: object, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any
+) -> None:
     """A failure that our backend did not see because it is not installed."""
     if request is not None and LIMITED_BACKEND not in settings.AUTHENTICATION_BACKENDS:
-        record_event("login_failed", "low", request)
+        record_event("login_failed", "low", request, field=login.mark(login.user_name(credentials)))
 
 
 def _user_saved(sender: object, instance: Any, created: bool, raw: bool = False, **_: Any) -> None:
