@@ -2,7 +2,16 @@
 
 from paiid_perf.models.database import StatementSnapshot
 from paiid_perf.models.marks import Mark
-from paiid_perf.models.monitoring import Alert, AlertRule, AlertSilence, Metric, MetricBatch, Score
+from paiid_perf.models.monitoring import (
+    Alert,
+    AlertRule,
+    AlertSilence,
+    Lease,
+    Metric,
+    MetricBatch,
+    MetricTotal,
+    Score,
+)
 from paiid_perf.models.optimization import OptimizationRun, PhaseRun, Recommendation
 from paiid_perf.models.security import (
     BlockedAddress,
@@ -18,10 +27,12 @@ __all__ = [
     "AlertRule",
     "AlertSilence",
     "BlockedAddress",
+    "Lease",
     "LoginFailure",
     "Mark",
     "Metric",
     "MetricBatch",
+    "MetricTotal",
     "OptimizationRun",
     "PasswordRecord",
     "PhaseRun",

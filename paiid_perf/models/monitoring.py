@@ -43,19 +43,68 @@ class Metric(models.Model):
         return f"{self.name} {self.subject} {self.at:%Y-%m-%d %H:%M}"
 
 
+class MetricTotal(models.Model):
+    """All subjects of a name in one bucket of time: what a chart of all of them reads instead of their rows.
+
+    Without a gap between the oldest and the newest of a name and resolution; outside, the rows themselves say it.
+    """
+
+    name = models.CharField(_("name"), max_length=60)
+    resolution = models.PositiveIntegerField(_("resolution"), choices=Metric.Resolution)
+    at = models.DateTimeField(_("at"))
+    count = models.BigIntegerField(_("count"), default=0)
+    total = models.FloatField(_("total"), default=0.0)
+    failed = models.BigIntegerField(_("failed"), default=0)
+    """Of the count, that of subjects that end in `` 5xx``."""
+    buckets = models.JSONField(_("histogram"), default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("metric total")
+        verbose_name_plural = _("metric totals")
+        constraints = (
+            models.UniqueConstraint(fields=["resolution", "name", "at"], name="perf_total_series_at"),
+        )
+        indexes = (models.Index(fields=["resolution", "at"], name="perf_total_at"),)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.at:%Y-%m-%d %H:%M}"
+
+
 class MetricBatch(models.Model):
     """A batch of recorded metrics that has been stored, so that a crash cannot store it twice."""
 
     id = models.CharField(primary_key=True, max_length=120)
     stored_at = models.DateTimeField(_("stored at"))
+    rolls_from = models.DateTimeField(_("oldest minute not rolled up"), null=True)
+    """The oldest minute that it brought; None once a roll-up has been there."""
 
     class Meta:
         verbose_name = _("metric batch")
         verbose_name_plural = _("metric batches")
-        indexes = (models.Index(fields=["stored_at"], name="perf_batch_stored"),)
+        indexes = (
+            models.Index(fields=["stored_at"], name="perf_batch_stored"),
+            models.Index(
+                fields=["rolls_from"], condition=Q(rolls_from__isnull=False), name="perf_batch_rolls"
+            ),
+        )
 
     def __str__(self) -> str:
         return self.id
+
+
+class Lease(models.Model):
+    """Who leads a piece of cold work, and until when it is believed to be alive."""
+
+    name = models.CharField(_("name"), primary_key=True, max_length=60)
+    holder = models.CharField(_("holder"), max_length=80, blank=True)
+    until = models.DateTimeField(_("until"))
+
+    class Meta:
+        verbose_name = _("lease")
+        verbose_name_plural = _("leases")
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.holder}"
 
 
 class AlertRule(models.Model):
