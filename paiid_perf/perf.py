@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
@@ -24,18 +25,21 @@ from paiid_perf.monitoring import tasks_watch
 from paiid_perf.monitoring.phase import PHASE as MONITORING
 from paiid_perf.monitoring.recorders import RECORDERS as SYSTEM_GAUGES
 from paiid_perf.monitoring.thresholds import THRESHOLDS
-from paiid_perf.monitoring.types import Recorder
+from paiid_perf.monitoring.types import AlertThreshold, Recorder
 from paiid_perf.optimization import marks
 from paiid_perf.registry import registry
 from paiid_perf.security import signals as security_signals
 from paiid_perf.security.phase import PHASE as SECURITY
+from paiid_perf.security.recorders import CAMPAIGNS
+from paiid_perf.security.recorders import RECORDERS as SECURITY_GAUGES
 
-GAUGES: tuple[Any, ...] = (*DATABASE_GAUGES, *CACHE_GAUGES)
+GAUGES: tuple[Any, ...] = (*DATABASE_GAUGES, *CACHE_GAUGES, *SECURITY_GAUGES)
 
 registry.register(DATABASE, API, CACHE, MONITORING, SECURITY)
 registry.register(*DATABASE_CHANGES, *CACHE_CHANGES)
 registry.register(*SYSTEM_GAUGES, *(Recorder(*gauge) for gauge in GAUGES))
 registry.register(*STRATEGIES, *THRESHOLDS)
+registry.register(AlertThreshold(CAMPAIGNS, above=0, for_=timedelta(0), severity="critical"))
 
 
 def connect() -> None:
