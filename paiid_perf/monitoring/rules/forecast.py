@@ -1,20 +1,25 @@
 """A look ahead: the method that would have forecast the series' own past best. Pure; equal steps, oldest first.
 
 Methods: seasonal-naive (the yardstick), Theil–Sen trend (Sen, "Estimates of the regression coefficient based on
-Kendall's tau", JASA 1968) and Holt's linear exponential smoothing (1957). Choice and interval come from a
-rolling-origin back-test (Hyndman and Athanasopoulos, "Forecasting: Principles and Practice", 5.10).
+Kendall's tau", JASA 1968) and exponential smoothing with a trend (Holt 1957; without one where its factor is 0), the
+last two with and without a season. Choice and interval come from a rolling-origin back-test (Hyndman and
+Athanasopoulos, "Forecasting: Principles and Practice", 5.10).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations, product
+from datetime import timedelta
+from functools import partial
+from itertools import combinations, pairwise, product
 from statistics import fmean, median
 
-from paiid_perf.monitoring.types import Band, Forecast, Reach
+from paiid_perf.monitoring.types import Band, Forecast, Reach, Sample
 
 Method = Callable[[Sequence[float], int, int], list[float]]
+#: Absolute errors of a back-test: one list for each origin, step by step.
+Errors = Sequence[Sequence[float]]
 
 #: Origins from which the past is forecast again.
 FOLDS = 6
@@ -22,11 +27,19 @@ FOLDS = 6
 REACH = 0.5
 #: Share of the back-test's errors within the band.
 COVERAGE = 0.9
-#: Seasons of the past that a forecast needs.
-SEASONS = 2
+#: Seasons of the past that a forecast needs, and those that a season is learnt from.
+SEASONS, SEASONS_LEARNT = 2, 3
+#: Steps that the back-test looks ahead: a share of the past, and no more than a month of days.
+TEST_SHARE, TEST_STEPS = 3, 30
+#: Where errors grow, all steps from one origin err together, and only the origins count: the band is wider by this
+#: times the growth, over their number.
+FEW_ORIGINS = 4.0
+#: Steps that may be missing between two values.
+LONGEST_GAP = 3
 #: Theil–Sen looks at every pair: only the newest steps keep that cheap.
-TREND_STEPS = 200
-SMOOTHING = (0.1, 0.3, 0.5, 0.8)
+TREND_STEPS = 120
+LEVELS = (0.1, 0.3, 0.5, 0.8)
+TRENDS = (0.0, 0.1, 0.3)
 
 
 def forecast(values: Sequence[float], season: int, horizon: int) -> Forecast | None:
@@ -39,13 +52,11 @@ def forecast(values: Sequence[float], season: int, horizon: int) -> Forecast | N
         return None
     steps = min(horizon, int(len(values) * REACH))
     errors = {name: back_test(method, values, season) for name, method in METHODS.items()}
-    scores = {name: fmean(found) for name, found in errors.items()}
+    scores = {name: fmean(error for fold in found for error in fold) for name, found in errors.items()}
     best = min(scores, key=lambda name: (scores[name], name != NAIVE))
-    width = _quantile(errors[best], COVERAGE)
-    span = _test_steps(values)
+    width = widths(errors[best])
     ahead = tuple(
-        _band(value, width * math.sqrt(max(1.0, step / span)))
-        for step, value in enumerate(METHODS[best](values, season, steps), start=1)
+        _band(value, width(step)) for step, value in enumerate(METHODS[best](values, season, steps), start=1)
     )
     return Forecast(best, scores[best], scores[NAIVE], ahead)
 
@@ -59,36 +70,70 @@ def reach(found: Forecast, limit: float) -> Reach | None:
     return Reach(earliest, latest)
 
 
-def trends(found: Forecast) -> bool:
-    """Whether the forecast says more than the last value and its noise."""
-    first, last = found.ahead[0], found.ahead[-1]
+def trends(found: Forecast, season: int = 1) -> bool:
+    """Whether the forecast says more than the last value and its noise: the same place in the season moves."""
+    whole = (len(found.ahead) - 1) // season * season or len(found.ahead) - 1
+    first, last = found.ahead[0], found.ahead[whole]
     return abs(last.middle - first.middle) > (first.high - first.low) / 2
 
 
-def back_test(method: Method, values: Sequence[float], season: int) -> list[float]:
-    """Absolute errors of the method at every step from each of the last origins."""
-    steps = _test_steps(values)
-    origins = range(len(values) - steps, max(season, len(values) // 3), -max(1, steps // 2))
+def evenly(samples: Sequence[Sample], step: timedelta) -> list[float]:
+    """The values in equal steps, oldest first: small gaps are bridged, and what lies before a long one is left out.
+
+    The first bucket is left out too: the series may have begun in its middle. The last one must be whole.
+    """
+    values: list[float] = []
+    for sooner, later in pairwise(samples[1:]):
+        missing = round((later.at - sooner.at) / step)
+        if missing > LONGEST_GAP:
+            values = []
+        else:
+            rise = (later.value - sooner.value) / missing
+            values += [sooner.value + rise * n for n in range(missing)]
+    return [*values, samples[-1].value] if len(samples) > 1 else []
+
+
+# --- the back-test -------------------------------------------------------------------------------------
+
+
+def back_test(method: Method, values: Sequence[float], season: int) -> list[list[float]]:
+    """Absolute errors of the method at every step from each of several origins in the past."""
+    steps = max(1, min(TEST_STEPS, len(values) // TEST_SHARE))
+    newest, oldest = len(values) - steps, max(season, len(values) // 3)
+    stride = max(1, math.ceil((newest - oldest) / (FOLDS - 1)))
     return [
-        abs(expected - seen)
-        for origin in list(origins)[:FOLDS]
-        for expected, seen in zip(
-            method(values[:origin], season, steps), values[origin : origin + steps], strict=True
-        )
+        [
+            abs(expected - seen)
+            for expected, seen in zip(
+                method(values[:origin], season, steps), values[origin : origin + steps], strict=True
+            )
+        ]
+        for origin in range(newest, oldest - 1, -stride)
     ]
 
 
-def _test_steps(values: Sequence[float]) -> int:
-    return max(1, min(14, len(values) // 5))
+def widths(errors: Errors) -> Callable[[int], float]:
+    """Half the band's width at each step: what COVERAGE of the errors stayed in, growing as they grew."""
+    growth = _growth(errors)
+    scaled = sorted(error / step**growth for fold in errors for step, error in enumerate(fold, 1))
+    rank = min(len(scaled), math.ceil(COVERAGE * (len(scaled) + 1)))
+    width = scaled[rank - 1] * (1 + FEW_ORIGINS * growth / len(errors))
+    return lambda step: float(width * step**growth)
+
+
+def _growth(errors: Errors) -> float:
+    """The power of the step that the error grows with: 0 of noise around a level, ½ of a random walk, 1 of a slope."""
+    half = len(errors[0]) // 2
+    near = fmean(error for fold in errors for error in fold[:half]) if half else 0.0
+    far = fmean(error for fold in errors for error in fold[half:])
+    if near <= 0:
+        return 0.0
+    # The halves' middles are a quarter and three quarters of the way: three times as far.
+    return max(0.0, min(1.0, math.log(far / near, 3))) if far > 0 else 0.0
 
 
 def _band(middle: float, width: float) -> Band:
     return Band(middle - width, middle, middle + width)
-
-
-def _quantile(errors: Sequence[float], q: float) -> float:
-    ordered = sorted(errors)
-    return ordered[min(len(ordered) - 1, math.ceil(q * len(ordered)) - 1)]
 
 
 # --- the methods -------------------------------------------------------------------------------------
@@ -103,18 +148,40 @@ def seasonal_naive(values: Sequence[float], season: int, steps: int) -> list[flo
 def theil_sen(values: Sequence[float], season: int, steps: int) -> list[float]:
     """The median of all pairs' slopes: outliers up to 29 % of the values do not move it."""
     recent = list(values[-TREND_STEPS:])
-    slope = median(
-        (later - sooner) / (j - i) for (i, sooner), (j, later) in combinations(enumerate(recent), 2)
-    )
+    slope = _slope(recent)
     level = median(value - slope * at for at, value in enumerate(recent))
     return [level + slope * (len(recent) - 1 + step) for step in range(1, steps + 1)]
 
 
-def holt(values: Sequence[float], season: int, steps: int) -> list[float]:
+def smoothing(values: Sequence[float], season: int, steps: int) -> list[float]:
     """A level and a trend, each smoothed by the factor that would have missed the past least."""
-    alpha, beta = min(product(SMOOTHING, SMOOTHING), key=lambda factors: _smooth(values, *factors)[2])
+    alpha, beta = min(product(LEVELS, TRENDS), key=lambda factors: _smooth(values, *factors)[2])
     level, slope, _ = _smooth(values, alpha, beta)
     return [level + slope * step for step in range(1, steps + 1)]
+
+
+def with_season(method: Method, values: Sequence[float], season: int, steps: int) -> list[float]:
+    """The method on what remains without the season, and the season on top; as it is while few seasons are known."""
+    if len(values) < SEASONS_LEARNT * season:
+        return method(values, season, steps)
+    pattern = _pattern(values, season)
+    level = method([value - pattern[at % season] for at, value in enumerate(values)], season, steps)
+    return [value + pattern[(len(values) + step) % season] for step, value in enumerate(level)]
+
+
+def _pattern(values: Sequence[float], season: int) -> list[float]:
+    """How far each place in the season is from the mean of the season around it."""
+    half = season // 2
+    off: list[list[float]] = [[] for _ in range(season)]
+    for at in range(half, len(values) - season + half + 1):
+        off[at % season].append(values[at] - fmean(values[at - half : at - half + season]))
+    found = [median(place) for place in off]
+    return [value - fmean(found) for value in found]
+
+
+def _slope(values: Sequence[float]) -> float:
+    pairs = combinations(enumerate(values), 2)
+    return median((later - sooner) / (j - i) for (i, sooner), (j, later) in pairs)
 
 
 def _smooth(values: Sequence[float], alpha: float, beta: float) -> tuple[float, float, float]:
@@ -127,4 +194,10 @@ def _smooth(values: Sequence[float], alpha: float, beta: float) -> tuple[float, 
 
 
 NAIVE = "seasonal naive"
-METHODS: Mapping[str, Method] = {NAIVE: seasonal_naive, "Theil-Sen": theil_sen, "Holt": holt}
+METHODS: Mapping[str, Method] = {
+    NAIVE: seasonal_naive,
+    "Theil-Sen": theil_sen,
+    "Theil-Sen with season": partial(with_season, theil_sen),
+    "exponential smoothing": smoothing,
+    "exponential smoothing with season": partial(with_season, smoothing),
+}

@@ -1,12 +1,25 @@
 """Forecasts: honest about the past they would have missed."""
 
 import random
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paiid_perf.monitoring.rules.forecast import METHODS, NAIVE, forecast, reach, theil_sen, trends
+from paiid_perf.monitoring.rules.forecast import (
+    COVERAGE,
+    METHODS,
+    NAIVE,
+    evenly,
+    forecast,
+    reach,
+    seasonal_naive,
+    theil_sen,
+    trends,
+    widths,
+)
+from paiid_perf.monitoring.types import Sample
 
 WEEK = 7
 
@@ -68,3 +81,90 @@ def test_it_never_uses_what_is_worse_than_seasonal_naive(values):
 
 def test_a_limit_that_the_band_never_touches_is_not_reached():
     assert reach(forecast([10.0] * 30, WEEK, 10), 100) is None
+
+
+# --- how good it is: on series that it has not seen --------------------------------------------------------
+
+
+def series(kind, seed, length):
+    generator = random.Random(seed)
+    noise, slope = generator.uniform(0.5, 3), generator.choice((-1, 1)) * generator.uniform(0.1, 1.5)
+    week = [10 if day % 7 < 5 else -10 for day in range(length)]
+    shapes = {
+        "flat": lambda day: 50,
+        "trend": lambda day: 50 + slope * day,
+        "week": lambda day: 50 + week[day],
+        "week and trend": lambda day: 50 + week[day] + slope * day,
+    }
+    return [shapes[kind](day) + generator.gauss(0, noise) for day in range(length)]
+
+
+@pytest.mark.parametrize("kind", ["flat", "trend", "week", "week and trend"])
+def test_the_band_holds_about_as_much_of_the_future_as_it_says(kind):
+    inside = seen = 0
+    for seed in range(12):
+        values = series(kind, seed, 63)
+        found = forecast(values[:42], WEEK, 21)
+        inside += sum(
+            band.low <= value <= band.high for band, value in zip(found.ahead, values[42:], strict=True)
+        )
+        seen += 21
+
+    assert inside / seen >= COVERAGE - 0.1
+
+
+def test_a_trend_with_a_week_is_foretold_far_better_than_by_last_week():
+    missed = naive = 0.0
+    for seed in range(8):
+        values = series("week and trend", seed, 84)
+        ahead = [band.middle for band in forecast(values[:63], WEEK, 21).ahead]
+        missed += sum(abs(value - middle) for value, middle in zip(values[63:], ahead, strict=True))
+        last_week = seasonal_naive(values[:63], WEEK, 21)
+        naive += sum(abs(value - middle) for value, middle in zip(values[63:], last_week, strict=True))
+
+    assert missed < naive / 2
+
+
+def test_the_band_grows_as_the_errors_grew():
+    level, walk, slope = ([[step**power for step in range(1, 15)]] * 5 for power in (0, 0.5, 1))
+
+    assert widths(level)(28) == pytest.approx(widths(level)(1))
+    assert widths(walk)(28) > 3 * widths(walk)(1)
+    assert widths(slope)(28) > 15 * widths(slope)(1)
+
+
+@given(st.lists(st.lists(st.floats(0, 1e9), min_size=4, max_size=4), min_size=1, max_size=6))
+def test_a_band_never_gets_narrower(errors):
+    width = widths(errors)
+
+    assert 0 <= width(1) <= width(2) <= width(50)
+
+
+def test_the_season_is_no_trend():
+    week = [100 if day % 7 < 5 else 20 for day in range(60)]
+
+    assert not trends(forecast(week, WEEK, 24), WEEK)
+
+
+# --- equal steps ---------------------------------------------------------------------------------------
+
+
+def days(*values):
+    """One value a day; None where there is none."""
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    return [Sample(start + timedelta(days=n), v) for n, v in enumerate(values) if v is not None]
+
+
+@pytest.mark.parametrize(
+    ("samples", "values"),
+    [
+        (days(), []),
+        (days(1), []),
+        (days(1, 2, 3), [2, 3]),
+        (days(0, 2, None, 4, 5), [2, 3, 4, 5]),
+        (days(0, 2, None, None, 5), [2, 3, 4, 5]),
+        (days(0, 2, 3, None, None, None, 7, 8), [7, 8]),
+    ],
+)
+def test_gaps_are_bridged_and_the_first_day_is_left_out(samples, values):
+    assert evenly(samples, timedelta(days=1)) == pytest.approx(values)
