@@ -10,8 +10,13 @@ from django.utils.translation import gettext as _
 
 from paiid_perf.admin.figures import label_of, number, unit_of
 
+#: What says nothing.
+NOTHING: tuple[Any, ...] = (None, "", [], {})
 #: Rows of a table that are shown; more of them say the same.
 ROWS = 40
+#: The database keeps no order of an object's keys: what names a thing stands first, what explains it last.
+FIRST = ("title", "name", "key", "table", "index", "strategy", "query", "text", "subject", "check")
+LAST = ("why", "because", "numbers", "how", "undo")
 _CODE = ("SELECT ", "CREATE ", "DROP ", "UPDATE ", "INSERT ", "DELETE ", "ALTER ", "WITH ")
 
 
@@ -32,7 +37,7 @@ class Fact:
     kind: Literal["cell", "list", "table", "facts"]
     cell: Cell | None = None
     cells: Sequence[Cell] = ()
-    columns: Sequence[str] = ()
+    columns: Sequence[Cell] = ()
     rows: Sequence[Sequence[Cell]] = ()
     facts: Sequence[Fact] = ()
     more: int = 0
@@ -40,8 +45,15 @@ class Fact:
 
 
 def facts_of(evidence: Mapping[str, Any]) -> list[Fact]:
-    """Every entry that says something, in its order."""
-    return [fact_of(name, value) for name, value in evidence.items() if value not in (None, "", [], {})]
+    """Every entry that says something, what names the thing first."""
+    return [fact_of(name, evidence[name]) for name in in_order(evidence) if evidence[name] not in NOTHING]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """The names as a person reads them: FIRST, the rest as they come, LAST."""
+    places = {name: place - len(FIRST) for place, name in enumerate(FIRST)}
+    places |= {name: place + 1 for place, name in enumerate(LAST)}
+    return sorted(names, key=lambda name: places.get(name, 0))
 
 
 def fact_of(name: str, value: Any) -> Fact:
@@ -53,9 +65,13 @@ def fact_of(name: str, value: Any) -> Fact:
         return Fact(label, "cell", cell=cell_of(name, value))
     shown, more = value[:ROWS], max(0, len(value) - ROWS)
     if all(isinstance(item, Mapping) for item in shown):
-        names = list(dict.fromkeys(key for item in shown for key in item))
+        names = in_order(dict.fromkeys(key for item in shown for key in item))
         rows = [[cell_of(key, item.get(key)) for key in names] for item in shown]
-        return Fact(label, "table", columns=[label_of(key) for key in names], rows=rows, more=more)
+        columns = [
+            Cell(label_of(key), is_number=any(row[n].is_number for row in rows))
+            for n, key in enumerate(names)
+        ]
+        return Fact(label, "table", columns=columns, rows=rows, more=more)
     return Fact(label, "list", cells=[cell_of(name, item) for item in shown], more=more)
 
 

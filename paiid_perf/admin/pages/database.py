@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -25,17 +24,14 @@ GAUGES = (
     Gauge(gettext_lazy("Size"), "db.bytes", "bytes"),
     Gauge(gettext_lazy("Deadlocks"), "db.deadlocks_per_h", "/h"),
 )
-#: The parts of the phase's details that the page shows → their headings.
-PARTS: Mapping[str, str | Promise] = {
-    "overview": gettext_lazy("At a glance"),
-    "findings": gettext_lazy("Findings"),
-    "missing": gettext_lazy("What could not be read, and what it needs"),
-}
+#: Findings that the page tells; the run's page has them all.
+SHOWN = 50
 
 
 def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     require(request, VIEW)
     window, phase = window_of(request), last_phase("database")
+    details = phase.details if phase else {}
     return page.shown(
         request,
         "database",
@@ -43,17 +39,17 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         window=window,
         charts=gauges.drawn(GAUGES, window),
         phase=phase,
-        findings=_findings(phase.details if phase else {}),
+        overview=_overview(details.get("overview") or {}),
+        findings=(details.get("findings") or [])[:SHOWN],
+        missing=facts_of({_("What could not be read, and what it needs"): details.get("missing")}),
     )
 
 
-def _findings(details: Mapping[str, Any]) -> list[tuple[str, list[Fact]]]:
-    """(heading, facts) of each part that says something."""
-    return [
-        (str(heading), facts_of(found if isinstance(found, dict) else {name: found}))
-        for name, heading in PARTS.items()
-        if (found := details.get(name))
-    ]
+def _overview(found: Mapping[str, Any]) -> list[Fact]:
+    """The phase's overview with the server's version as people say it (180006 is 18.6)."""
+    version = found.get("version")
+    told = f"{version // 10_000}.{version % 10_000}" if isinstance(version, int) else version
+    return facts_of({**found, "version": told})
 
 
 PAGES = (Page("database/", "paiid_perf_database", view),)

@@ -103,7 +103,11 @@ def test_evidence_of_every_shape_is_laid_out():
     ]
     assert facts[0].cell.text == "8 kB"
     assert facts[1].cell.is_code
-    assert facts[4].columns == ["Query", "Calls", "Mean"]
+    assert [(column.text, column.is_number) for column in facts[4].columns] == [
+        ("Query", False),
+        ("Calls", True),
+        ("Mean", True),
+    ]
     assert [cell.text for cell in facts[4].rows[1]] == ["SELECT 2", "–", "0.5 ms"]
 
 
@@ -147,3 +151,11 @@ def test_what_was_not_seen_again_is_compared_with_nothing():
     assert row.after_ms is None
     assert row.gain is None
     assert won([row]) is None
+
+
+def test_what_names_a_thing_stands_first_and_what_explains_it_last():
+    row = {"how": "ANALYZE", "why": "it is old", "rows": 4, "title": "Statistics of t"}
+
+    assert list(evidence.in_order(row)) == ["title", "rows", "why", "how"]
+    (fact,) = evidence.facts_of({"found": [row]})
+    assert [column.text for column in fact.columns] == ["Title", "Rows", "Why", "How"]
