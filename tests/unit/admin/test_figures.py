@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paiid_perf.admin import figures
-from paiid_perf.admin.evidence import compared, facts_of, won
+from paiid_perf.admin.evidence import compared, facts_of, in_order, won
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,6 @@ def test_what_was_not_seen_again_is_compared_with_nothing():
 def test_what_names_a_thing_stands_first_and_what_explains_it_last():
     row = {"how": "ANALYZE", "why": "it is old", "rows": 4, "title": "Statistics of t"}
 
-    assert list(evidence.in_order(row)) == ["title", "rows", "why", "how"]
-    (fact,) = evidence.facts_of({"found": [row]})
+    assert list(in_order(row)) == ["title", "rows", "why", "how"]
+    (fact,) = facts_of({"found": [row]})
     assert [column.text for column in fact.columns] == ["Title", "Rows", "Why", "How"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ def test_the_parts_are_the_window_without_a_gap_or_an_overlap(end, minutes):
     parts = parts_of(start, end)
 
     assert (parts[0].start, parts[-1].end) == (start, end)
-    assert all(one.end == after.start for one, after in zip(parts, parts[1:], strict=False))
+    assert all(one.end == after.start for one, after in pairwise(parts))
     assert all(part.start <= part.end for part in parts)
     # A coarse row is read only for a bucket that lies within the window.
     for part in parts:
