@@ -47,6 +47,9 @@ class Settings:
     """True stops every automatic change at once; reading and reporting go on."""
     DATABASE: str = "default"
     """The database alias that runs look at, and that runs lock."""
+    REPLICAS: tuple[str, ...] = ()
+    """Aliases of ``DATABASE``'s read replicas. Each counts its own index scans: while a replica streams that is not
+    named here, or does not answer, no index is called unused."""
     CACHE: str = "default"
     """The cache alias of the request path. A django-redis cache gives the full product."""
     REDIS_TIMEOUT: float = 0.05

@@ -16,6 +16,7 @@ from typing import Any
 from paiid_perf.conf import Settings
 from paiid_perf.contracts import Proposal
 from paiid_perf.database.facts import catalog as catalog_facts
+from paiid_perf.database.facts import evidence as evidence_facts
 from paiid_perf.database.facts import models as model_facts
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.facts.whatif import HypotheticalCosts
@@ -43,7 +44,7 @@ from paiid_perf.database.rules.indexes.select import Item, Problem, Selection, s
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.session import Session, connect
-from paiid_perf.database.types import IndexCandidate
+from paiid_perf.database.types import Evidence, IndexCandidate
 from paiid_perf.registry import registry
 
 AREA = "database"
@@ -95,6 +96,8 @@ class _Look:
     models: Mapping[TableKey, ModelFact]
     cut_short: bool
     """Whether there was no time to parse every statement."""
+    evidence: Evidence
+    """Of what nothing uses."""
 
     @cached_property
     def by_table(self) -> Mapping[TableKey, Sequence[Pair]]:
@@ -141,7 +144,7 @@ def advise(
         settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late, watched
     )
     with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
-        look = _look(session, declared, statements, late)
+        look = _look(session, declared, statements, late, settings)
         if look is None:
             return Advice(notes=(workload_facts.NO_STATISTICS,), seconds=clock() - began)
         with _costs(session, look) as source:
@@ -174,6 +177,7 @@ def _look(
     declared: Sequence[IndexCandidate],
     statements: Iterable[Statement] | None,
     late: Callable[[float], bool],
+    settings: Settings,
 ) -> _Look | None:
     workload = workload_facts.chosen(session, statements)
     if workload is None:
@@ -184,7 +188,10 @@ def _look(
     pairs, unread = _parsed(workload, catalog, late)
     declarations = model_facts.declared(declared, catalog)
     owners = model_facts.owners(catalog)
-    return _Look(catalog, workload, pairs, unread, declarations, owners, unread > 0 and late(PARSED))
+    evidence = evidence_facts.read(session, settings)
+    return _Look(
+        catalog, workload, pairs, unread, declarations, owners, unread > 0 and late(PARSED), evidence
+    )
 
 
 def with_unfinished(workload: Workload) -> Workload:
@@ -583,7 +590,7 @@ def _drops(look: _Look, source: Source, chosen: Selection, terms: _Terms) -> lis
     found: list[Proposal] = []
     # On a small table an index costs nothing worth a change.
     for table in (t for t in look.catalog.tables.values() if t.rows >= candidate_rules.ROW_FLOOR):
-        thought_of = (*drops.redundant(table, coming), *drops.unused(table, look.catalog, terms.now))
+        thought_of = (*drops.redundant(table, coming), *drops.unused(table, look.evidence, terms.now))
         found += [
             _drop(d, look, terms.alias) for d in thought_of if _harmless(d, look, source, frozenset(coming))
         ]

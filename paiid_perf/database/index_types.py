@@ -101,7 +101,6 @@ class Index:
     valid: bool = True
     bytes: int = 0
     scans: int = 0
-    last_scan: datetime | None = None
     inherited: bool = False
     """Attached to a partitioned parent's index: dropped with it, never alone."""
     definition: str = ""
@@ -188,9 +187,7 @@ class Catalog:
     available: frozenset[str] = frozenset()
     """Extensions that CREATE EXTENSION could install."""
     database_bytes: int = 0
-    stats_reset: datetime | None = None
     is_replica: bool = False
-    has_replicas: bool = False
 
     @cached_property
     def indexes(self) -> tuple[Index, ...]:

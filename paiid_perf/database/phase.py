@@ -16,6 +16,7 @@ from paiid_perf.contracts import Phase, PhaseContext, PhaseResult, Proposal
 from paiid_perf.database import advice, retention_changes, view_changes, views
 from paiid_perf.database.advisor import advise
 from paiid_perf.database.facts import bloat as bloat_facts
+from paiid_perf.database.facts import evidence as evidence_facts
 from paiid_perf.database.facts import health as health_facts
 from paiid_perf.database.facts import insights as insight_facts
 from paiid_perf.database.facts import retention as retention_facts
@@ -82,7 +83,9 @@ def _look(ctx: PhaseContext) -> Gathered:
     chosen = ctx.settings
     ctx.progress(0.0, _("reading the server's health"))
     with connect(chosen.DATABASE, statement=chosen.STATEMENT_TIMEOUT, lock=chosen.LOCK_TIMEOUT) as session:
+        evidence_facts.remember(session, ctx.now)
         health = health_facts.read(session, chosen.DATABASE)
+        health = replace(health, evidence=evidence_facts.read(session, chosen))
         gathered = Gathered(health, _findings(ctx, health), missing=health.missing())
         if health.server.in_recovery:
             gathered.missing["actions"] = _("this server is a standby: point DATABASE at the primary to act.")

@@ -199,7 +199,6 @@ class IndexFact:
     being_built: bool
     bytes: int
     scans: int
-    last_scan: datetime | None
     pages: int
     rows_estimated: float
     key_bytes: float | None
@@ -354,6 +353,25 @@ class CheckpointFact:
 
 
 @dataclass(frozen=True, slots=True)
+class Evidence:
+    """What it takes to say that nothing uses an index. Indexes are named ``schema.name``."""
+
+    since: datetime | None = None
+    """From when on the server's statistics count; None where nobody knows."""
+    seen: Mapping[str, datetime] = field(default_factory=dict)
+    """When each index was first seen by us."""
+    scans: Mapping[str, int] = field(default_factory=dict)
+    """Scans on the replicas that were asked: each server counts its own."""
+    is_complete: bool = True
+    """Whether every replica was asked."""
+
+    def watched_since(self, index: str) -> datetime | None:
+        """From when on every scan of the index is known; None where that is not known."""
+        seen = self.seen.get(index)
+        return max(seen, self.since) if seen and self.since and self.is_complete else None
+
+
+@dataclass(frozen=True, slots=True)
 class Disk:
     """The disk that a database lies on. Bytes."""
 
@@ -392,6 +410,8 @@ class Health:
     machine: Machine = Machine()
     pool: PoolFact | None = None
     growth: Growth | None = None
+    evidence: Evidence = Evidence()
+    """Of what no index scan has used."""
 
     def missing(self) -> dict[str, str]:
         """Panel name → what it lacks, for the panels that could not be read in full."""

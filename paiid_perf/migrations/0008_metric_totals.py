@@ -4,56 +4,74 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('paiid_perf', '0007_event_chain'),
+        ("paiid_perf", "0007_event_chain"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Lease',
+            name="Lease",
             fields=[
-                ('name', models.CharField(max_length=60, primary_key=True, serialize=False, verbose_name='name')),
-                ('holder', models.CharField(blank=True, max_length=80, verbose_name='holder')),
-                ('until', models.DateTimeField(verbose_name='until')),
+                (
+                    "name",
+                    models.CharField(max_length=60, primary_key=True, serialize=False, verbose_name="name"),
+                ),
+                ("holder", models.CharField(blank=True, max_length=80, verbose_name="holder")),
+                ("until", models.DateTimeField(verbose_name="until")),
             ],
             options={
-                'verbose_name': 'lease',
-                'verbose_name_plural': 'leases',
+                "verbose_name": "lease",
+                "verbose_name_plural": "leases",
             },
         ),
         migrations.CreateModel(
-            name='MetricTotal',
+            name="MetricTotal",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=60, verbose_name='name')),
-                ('resolution', models.PositiveIntegerField(choices=[(60, 'minute'), (3600, 'hour'), (86400, 'day')], verbose_name='resolution')),
-                ('at', models.DateTimeField(verbose_name='at')),
-                ('count', models.BigIntegerField(default=0, verbose_name='count')),
-                ('total', models.FloatField(default=0.0, verbose_name='total')),
-                ('failed', models.BigIntegerField(default=0, verbose_name='failed')),
-                ('buckets', models.JSONField(blank=True, default=dict, verbose_name='histogram')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(max_length=60, verbose_name="name")),
+                (
+                    "resolution",
+                    models.PositiveIntegerField(
+                        choices=[(60, "minute"), (3600, "hour"), (86400, "day")], verbose_name="resolution"
+                    ),
+                ),
+                ("at", models.DateTimeField(verbose_name="at")),
+                ("count", models.BigIntegerField(default=0, verbose_name="count")),
+                ("total", models.FloatField(default=0.0, verbose_name="total")),
+                ("failed", models.BigIntegerField(default=0, verbose_name="failed")),
+                ("buckets", models.JSONField(blank=True, default=dict, verbose_name="histogram")),
             ],
             options={
-                'verbose_name': 'metric total',
-                'verbose_name_plural': 'metric totals',
+                "verbose_name": "metric total",
+                "verbose_name_plural": "metric totals",
             },
         ),
         migrations.AddField(
-            model_name='metricbatch',
-            name='rolls_from',
-            field=models.DateTimeField(null=True, verbose_name='oldest minute not rolled up'),
+            model_name="metricbatch",
+            name="rolls_from",
+            field=models.DateTimeField(null=True, verbose_name="oldest minute not rolled up"),
         ),
         migrations.AddIndex(
-            model_name='metricbatch',
-            index=models.Index(condition=models.Q(('rolls_from__isnull', False)), fields=['rolls_from'], name='perf_batch_rolls'),
+            model_name="metricbatch",
+            index=models.Index(
+                condition=models.Q(("rolls_from__isnull", False)),
+                fields=["rolls_from"],
+                name="perf_batch_rolls",
+            ),
         ),
         migrations.AddIndex(
-            model_name='metrictotal',
-            index=models.Index(fields=['resolution', 'at'], name='perf_total_at'),
+            model_name="metrictotal",
+            index=models.Index(fields=["resolution", "at"], name="perf_total_at"),
         ),
         migrations.AddConstraint(
-            model_name='metrictotal',
-            constraint=models.UniqueConstraint(fields=('resolution', 'name', 'at'), name='perf_total_series_at'),
+            model_name="metrictotal",
+            constraint=models.UniqueConstraint(
+                fields=("resolution", "name", "at"), name="perf_total_series_at"
+            ),
         ),
     ]

@@ -1,6 +1,6 @@
 """The models, one file per domain."""
 
-from paiid_perf.models.database import StatementSnapshot
+from paiid_perf.models.database import IndexSighting, StatementSnapshot
 from paiid_perf.models.marks import Mark
 from paiid_perf.models.monitoring import (
     Alert,
@@ -27,6 +27,7 @@ __all__ = [
     "AlertRule",
     "AlertSilence",
     "BlockedAddress",
+    "IndexSighting",
     "Lease",
     "LoginFailure",
     "Mark",

@@ -6,6 +6,25 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 
+class IndexSighting(models.Model):
+    """When an index was first seen. PostgreSQL does not say since when one is there: without it, an index of yesterday
+    looks like one that nothing has read in all the time that the statistics cover."""
+
+    alias = models.CharField(_("database"), max_length=64)
+    schema = models.CharField(_("schema"), max_length=63)
+    name = models.CharField(_("name"), max_length=63)
+    oid = models.BigIntegerField(_("object id"))
+    first_seen_at = models.DateTimeField(_("first seen at"))
+
+    class Meta:
+        verbose_name = _("index sighting")
+        verbose_name_plural = _("index sightings")
+        constraints = (models.UniqueConstraint(fields=["alias", "oid"], name="perf_sighting_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+
 class StatementSnapshot(models.Model):
     """The counters of pg_stat_statements at one moment; two of them subtracted are a workload.
 

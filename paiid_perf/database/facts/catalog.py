@@ -131,8 +131,7 @@ SELECT current_setting('server_version_num')::int AS version,
        ARRAY(SELECT name::text FROM pg_available_extensions) AS available,
        (SELECT sum(greatest(relpages, 0))::bigint * 8192 FROM pg_class
          WHERE relkind IN ('r', 'i', 'm', 't')) AS database_bytes,
-       (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()) AS stats_reset,
-       pg_is_in_recovery() AS is_replica, EXISTS (SELECT 1 FROM pg_stat_replication) AS has_replicas
+       pg_is_in_recovery() AS is_replica
 """
 
 _KINDS = {"r": "table", "p": "partitioned", "m": "materialized_view", "f": "foreign"}
@@ -174,9 +173,7 @@ def read(session: Session, texts: Iterable[str], extra: Iterable[str] = ()) -> C
         frozenset(server["extensions"]),
         frozenset(server["available"]),
         server["database_bytes"] or 0,
-        server["stats_reset"],
         server["is_replica"],
-        server["has_replicas"],
     )
 
 

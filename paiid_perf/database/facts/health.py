@@ -210,7 +210,6 @@ SELECT n.nspname::text AS schema, t.relname::text AS table, c.relname::text AS n
        EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.index_relid = c.oid) AS being_built,
        pg_relation_size(c.oid) AS bytes,
        coalesce(s.idx_scan, 0) AS scans,
-       (to_jsonb(s) ->> 'last_idx_scan')::timestamptz AS last_scan,
        c.relpages AS pages, c.reltuples::float8 AS rows_estimated,
        k.bytes::float8 AS key_bytes,
        coalesce((SELECT option_value::int FROM pg_options_to_table(c.reloptions)

@@ -198,19 +198,18 @@ def _duplicate(index: IndexFact, wider: IndexFact) -> Finding:
 
 
 def unused_indexes(health: Health, now: datetime) -> Iterator[Finding]:
-    database = health.database.first()
-    since = database.stats_reset if database else None
-    watched = now - max(since or health.server.started_at, health.server.started_at)
     for index in health.indexes.rows:
-        if _is_unused(index, now) and watched >= timedelta(days=limit("unused_days")):
+        since = health.evidence.watched_since(index.label)
+        elsewhere = health.evidence.scans.get(index.label)
+        watched = now - since if since else timedelta(0)
+        if watched >= timedelta(days=limit("unused_days")) and _is_unused(index) and not elsewhere:
             yield Finding(
                 "unused_index",
                 index.label,
                 "info",
                 _("Nothing has read index %(index)s (%(size)s)")
                 % {"index": index.label, "size": readable(index.bytes)},
-                _("Not one scan in %(days)d days. Ask every replica too: statistics are kept per server.")
-                % {"days": watched.days},
+                _("Not one scan in %(days)d days, on this server or on a replica.") % {"days": watched.days},
                 how=f"DROP INDEX CONCURRENTLY {quoted(index.schema, index.name)};",
                 undo=index.definition + ";",
                 source=source("unused_days"),
@@ -218,11 +217,10 @@ def unused_indexes(health: Health, now: datetime) -> Iterator[Finding]:
             )
 
 
-def _is_unused(index: IndexFact, now: datetime) -> bool:
+def _is_unused(index: IndexFact) -> bool:
     if index.is_protected or index.supports_foreign_key or index.bytes < limit("unused_bytes"):
         return False
-    lately = index.last_scan is not None and now - index.last_scan < timedelta(days=limit("unused_days"))
-    return index.scans == 0 and not lately
+    return index.scans == 0
 
 
 def invalid_constraints(health: Health, now: datetime) -> Iterator[Finding]:

@@ -14,8 +14,10 @@ from django.db import connection
 
 from paiid_perf.conf import get_settings
 from paiid_perf.database.advisor import advise
+from paiid_perf.database.facts import evidence
 from paiid_perf.database.index_types import Advice, Statement
 from paiid_perf.database.rules.indexes import render
+from paiid_perf.database.session import connect
 from paiid_perf.database.types import IndexCandidate
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -522,6 +524,8 @@ def test_what_nothing_used_for_five_weeks_goes_and_what_a_foreign_key_needs_stay
     with connection.cursor() as cursor:
         cursor.execute("SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()")
         ((since,),) = cursor.fetchall()
+    with connect("default", statement=timedelta(seconds=10), lock=timedelta(seconds=1)) as session:
+        evidence.remember(session, since)
     for days, dropped in ((30, []), (40, ["public.idle"])):
         advice = advise(get_settings(), now=since + timedelta(days=days), candidates=())
         assert [p.key for p in advice.proposals if p.kind == "index_drop"] == dropped

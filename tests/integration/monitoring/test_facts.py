@@ -35,7 +35,9 @@ def test_a_pool_that_runs_dry_is_counted(monkeypatch):
         max_size=1,
         open=True,
     ) as pool:
-        monkeypatch.setattr(type(connections["default"]), "_connection_pools", {"default": pool}, raising=False)
+        monkeypatch.setattr(
+            type(connections["default"]), "_connection_pools", {"default": pool}, raising=False
+        )
         with pool.connection(), pytest.raises(psycopg_pool.PoolTimeout), pool.connection(timeout=0.01):
             pass
         process.Self().note(telemetry.recorder)

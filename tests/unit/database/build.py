@@ -142,7 +142,6 @@ def index(**changes: Any) -> IndexFact:
         "is_valid": True,
         "bytes": 20 * MB,
         "scans": 1_000,
-        "last_scan": NOW,
         "pages": 2_560,
         "rows_estimated": 10_000.0,
         "key_bytes": 4.0,
@@ -208,7 +207,11 @@ def pool(**changes: Any) -> PoolFact:
 
 def health(**panels: Any) -> Health:
     """Health whose panels are given as lists of rows; ``server``, ``machine`` and ``pool`` as they are."""
-    whole = {name: panels.pop(name) for name in ("server", "machine", "pool", "growth") if name in panels}
+    whole = {
+        name: panels.pop(name)
+        for name in ("server", "machine", "pool", "growth", "evidence")
+        if name in panels
+    }
     rows = {
         name: value if isinstance(value, Panel) else Panel(tuple(value)) for name, value in panels.items()
     }

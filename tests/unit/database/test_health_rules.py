@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules.thresholds import LIMITS, TABLE, limit
 from paiid_perf.database.types import (
+    Evidence,
     Growth,
     Health,
     KeyFact,
@@ -25,6 +27,7 @@ from tests.unit.database.build import MB, NOW
 
 XIDS = 2**31
 YESTERDAY = NOW - timedelta(days=1)
+WATCHED = Evidence(NOW - timedelta(days=400), {"public.orders_a": NOW - timedelta(days=36)})
 
 #: (check, what was read, the subjects that it finds)
 CASES: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -116,19 +119,25 @@ CASES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("replication_lag", {"replicas": [ReplicaFact("r1", "10.0.0.2", "streaming", None, None)]}, []),
     ("inactive_slot", {"slots": [SlotFact("old", "physical", False, 5, "reserved")]}, ["old"]),
     ("inactive_slot", {"slots": [SlotFact("new", "physical", True, 5, "reserved")]}, []),
-    ("unused_index", {"indexes": [build.index(scans=0, last_scan=None)]}, ["public.orders_a"]),
-    ("unused_index", {"indexes": [build.index(scans=0, last_scan=None, is_unique=True)]}, []),
-    ("unused_index", {"indexes": [build.index(scans=0, last_scan=None, supports_foreign_key=True)]}, []),
-    ("unused_index", {"indexes": [build.index(scans=0, last_scan=None, bytes=MB)]}, []),
-    ("unused_index", {"indexes": [build.index(scans=1)]}, []),
+    ("unused_index", {"indexes": [build.index(scans=0)], "evidence": WATCHED}, ["public.orders_a"]),
+    ("unused_index", {"indexes": [build.index(scans=0)]}, []),
+    (
+        "unused_index",
+        {"indexes": [build.index(scans=0)], "evidence": replace(WATCHED, scans={"public.orders_a": 1})},
+        [],
+    ),
     (
         "unused_index",
         {
-            "indexes": [build.index(scans=0, last_scan=None)],
-            "database": [build.database(stats_reset=NOW - timedelta(days=34))],
+            "indexes": [build.index(scans=0)],
+            "evidence": replace(WATCHED, seen={"public.orders_a": NOW - timedelta(days=34)}),
         },
         [],
     ),
+    ("unused_index", {"indexes": [build.index(scans=0, is_unique=True)], "evidence": WATCHED}, []),
+    ("unused_index", {"indexes": [build.index(scans=0, supports_foreign_key=True)], "evidence": WATCHED}, []),
+    ("unused_index", {"indexes": [build.index(scans=0, bytes=MB)], "evidence": WATCHED}, []),
+    ("unused_index", {"indexes": [build.index(scans=1)], "evidence": WATCHED}, []),
 ]
 
 

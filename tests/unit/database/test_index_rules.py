@@ -35,6 +35,7 @@ from paiid_perf.database.rules.indexes.select import Item, Problem, select, weig
 from paiid_perf.database.rules.indexes.selectivity import combined, selectivity
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
+from paiid_perf.database.types import Evidence
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -401,12 +402,18 @@ def test_of_twins_the_later_goes_and_a_chain_leaves_its_end() -> None:
 def test_unused_needs_weeks_traffic_and_no_replica() -> None:
     busy = Writes(10**6, 10**6, 0, 0, 10**6, 10**6)
     table = make_table(index("idle", "name", bytes=50_000_000), writes=busy)
-    known = replace(catalog(table), stats_reset=NOW - timedelta(days=40))
-    assert [d.index.name for d in drops.unused(table, known, NOW)] == ["idle"]
+    months = NOW - timedelta(days=400)
+    known = Evidence(months, {"public.idle": NOW - timedelta(days=40)})
+    assert [d.because for d in drops.unused(table, known, NOW)] == [
+        "no scan has used it in 40 days; 2,000,000 writes kept it up to date"
+    ]
     for doubtful in (
-        replace(known, stats_reset=NOW - timedelta(days=20)),
-        replace(known, stats_reset=None),
-        replace(known, has_replicas=True),
+        replace(known, since=NOW - timedelta(days=20)),
+        replace(known, since=None),
+        replace(known, seen={"public.idle": NOW - timedelta(days=20)}),
+        replace(known, seen={}),
+        replace(known, is_complete=False),
+        replace(known, scans={"public.idle": 1}),
     ):
         assert list(drops.unused(table, doubtful, NOW)) == []
     assert list(drops.unused(replace(table, writes=Writes()), known, NOW)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,7 @@ from paiid_perf.database import advice
 from paiid_perf.database.facts.metrics import Sample, gauges
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules import scoring
-from paiid_perf.database.types import Health, KeyFact, Panel
+from paiid_perf.database.types import Evidence, Health, KeyFact, Panel
 from tests.unit.database import build
 from tests.unit.database.build import NOW
 
@@ -118,7 +119,8 @@ def test_the_gravest_comes_first() -> None:
     findings = rules.judge(
         build.health(
             sequences=[build.sequence(2**31 - 2)],
-            indexes=[build.index(scans=0, last_scan=None), build.index(is_valid=False)],
+            indexes=[build.index(scans=0), build.index(is_valid=False)],
+            evidence=Evidence(NOW - timedelta(days=40), {"public.orders_a": NOW - timedelta(days=40)}),
         ),
         NOW,
     )

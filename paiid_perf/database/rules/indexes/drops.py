@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from paiid_perf.database.index_types import Catalog, Index, IndexSpec, Table
+from paiid_perf.database.index_types import Index, IndexSpec, Table
 from paiid_perf.database.rules.indexes.candidates import prefix_of
+from paiid_perf.database.types import Evidence
 
 #: Azure SQL's rule: five weeks without a read, on a table that is read and written.
 UNUSED_FOR = timedelta(days=35)
@@ -68,28 +69,29 @@ def _redundant_because(index: Index, name: str, same: bool) -> str:
     return f"{name} starts with the same keys and serves every scan that it serves"
 
 
-def unused(table: Table, catalog: Catalog, now: datetime) -> Iterator[Drop]:
-    """Indexes that no scan has used in the time that the statistics cover, where that is long enough to tell."""
-    if catalog.stats_reset is None or catalog.has_replicas or catalog.is_replica:
-        return
-    days = (now - catalog.stats_reset).days
-    w = table.writes
-    busy = (w.inserted + w.updated + w.deleted) >= _DAILY * days and (
-        w.sequential_scans + w.index_scans
-    ) >= _DAILY * days
-    if now - catalog.stats_reset < UNUSED_FOR or not busy:
+def unused(table: Table, evidence: Evidence, now: datetime) -> Iterator[Drop]:
+    """Indexes that no scan has used, here or on a replica, for as long as it takes to tell."""
+    if not _is_busy(table, evidence, now):
         return
     for index in table.indexes:
-        if (
-            not protected(index)
-            and index.scans == 0
-            and index.bytes >= _SMALL
-            and not _supports_key(index, table)
-        ):
+        label = f"{table.schema}.{index.name}"
+        since = evidence.watched_since(label)
+        if since is None or now - since < UNUSED_FOR or index.scans or evidence.scans.get(label):
+            continue
+        if not protected(index) and index.bytes >= _SMALL and not _supports_key(index, table):
+            written = table.writes.inserted + table.writes.updated
             because = (
-                f"no scan has used it in {days} days; {w.inserted + w.updated:,} writes kept it up to date"
+                f"no scan has used it in {(now - since).days} days; {written:,} writes kept it up to date"
             )
             yield Drop(table, index, because, risk="medium")
+
+
+def _is_busy(table: Table, evidence: Evidence, now: datetime) -> bool:
+    """Whether the table is read and written: of an idle one's indexes nothing is learned."""
+    if evidence.since is None:
+        return False
+    w, least = table.writes, _DAILY * (now - evidence.since).days
+    return w.inserted + w.updated + w.deleted >= least and w.sequential_scans + w.index_scans >= least
 
 
 def _supports_key(index: Index, table: Table) -> bool:
