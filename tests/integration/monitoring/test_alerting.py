@@ -426,3 +426,46 @@ def test_the_task_tells_no_old_news_and_nobody_who_is_not_in_the_settings(
     tasks.notify(LOG, alert.pk, status)
 
     assert caplog.records == []
+
+
+# --- anomalies ---------------------------------------------------------------------------------------------
+
+
+def usual_week(now, value=30.0, name="system.cpu_percent"):
+    """Three weeks of hours and the minutes of today and yesterday, at one value."""
+    hours = [(now - timedelta(hours=n), 3600) for n in range(21 * 24, 0, -1)]
+    near = [(now - timedelta(minutes=n), 60) for n in (*range(1620, 1260, -1), *range(360, 5, -1))]
+    Metric.objects.bulk_create(
+        Metric(name=name, subject="web-1", at=at, resolution=resolution, count=1, total=value)
+        for at, resolution in (*hours, *near)
+    )
+
+
+def test_what_leaves_its_band_is_a_quiet_alert_that_shows_why():
+    usual_week(NOON)
+    cpu(55, -5, 0)
+
+    actions.evaluate(NOON + timedelta(seconds=20), SETTINGS)
+
+    alert = Alert.objects.get()
+    assert (alert.rule.name, alert.subject, alert.severity) == ("anomaly", "cpu_percent web-1", "info")
+    assert alert.message == "cpu_percent web-1 is 55 %, usually 20 to 40 at this time"
+    assert alert.evidence["band"] == {"value": 55.0, "low": 20.0, "middle": 30.0, "high": 40.0}
+    assert len(alert.evidence["points"]) == 360
+    cpu(30, 0, 6)
+
+    actions.evaluate(minutes(6), SETTINGS)
+
+    assert Alert.objects.get().status == "resolved"
+
+
+def test_what_is_usual_is_no_anomaly(django_assert_max_num_queries):
+    usual_week(NOON)
+    cpu(32, -5, 0)
+    actions.evaluate(NOON, SETTINGS)
+
+    with django_assert_max_num_queries(50):
+        actions.evaluate(NOON, SETTINGS)
+
+    assert not Alert.objects.exists()
+    assert AlertRule.objects.get(name="anomaly").state == "ok"
