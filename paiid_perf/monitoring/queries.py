@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from django.db.models import Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 
-from paiid_perf.models import Metric
+from paiid_perf.models import Metric, MetricTotal
 from paiid_perf.monitoring.types import Point, Requests, Sample
 from paiid_perf.telemetry.histogram import merge, percentile
+from paiid_perf.telemetry.rows import FAILED
 
 #: window up to → resolution (s): no window shows more than about 750 points of a series.
 RESOLUTIONS: tuple[tuple[timedelta, int], ...] = (
@@ -51,14 +52,11 @@ def resolution_for(start: datetime, end: datetime) -> int:
 
 
 def points(name: str, start: datetime, end: datetime, subject: str | None = None) -> list[Point]:
-    """A series over [start, end), oldest first; ``subject`` None merges all subjects of the name."""
-    rows = Metric.objects.filter(
-        name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
-    )
-    if subject is not None:
-        rows = rows.filter(subject=subject)
-    ordered = rows.order_by("at").values_list("at", "count", "total", "buckets")
-    return [_merged(at, [row[1:] for row in group]) for at, group in groupby(ordered, lambda row: row[0])]
+    """A series over [start, end), oldest first; ``subject`` None is all subjects of the name together."""
+    if subject is None:
+        return [total.point() for total in _totals(name, start, end)]
+    ordered = _rows(name, start, end).filter(subject=subject).order_by("at")
+    return [_merged(row[0], [row[1:]]) for row in ordered.values_list("at", "count", "total", "buckets")]
 
 
 def window(name: str, start: datetime, end: datetime, subject: str | None = None) -> Point:
@@ -69,13 +67,11 @@ def window(name: str, start: datetime, end: datetime, subject: str | None = None
 
 def by_subject(name: str, start: datetime, end: datetime) -> dict[str, Point]:
     """The window of every subject of a name."""
-    rows = Metric.objects.filter(
-        name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
-    )
-    ordered = rows.order_by("subject").values_list("subject", "count", "total", "buckets")
+    ordered = _rows(name, start, end).order_by("subject")
+    columns = ordered.values_list("subject", "count", "total", "buckets")
     return {
         subject: _merged(start, [row[1:] for row in group])
-        for subject, group in groupby(ordered, lambda row: row[0])
+        for subject, group in groupby(columns, lambda row: row[0])
     }
 
 
@@ -100,28 +96,18 @@ def rates(name: str, start: datetime, end: datetime, subject: str | None = None)
 
 def error_rates(start: datetime, end: datetime) -> list[Sample]:
     """Answers from 500 on ÷ all answers, at each point that has enough requests to say so."""
-    rows = Metric.objects.filter(
-        name="api.latency_ms", resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
-    )
-    ordered = rows.order_by("at").values_list("at", "subject", "count")
-    minutes = ((at, list(group)) for at, group in groupby(ordered, lambda row: row[0]))
-    return [Sample(at, rate) for at, group in minutes if (rate := _error_rate(group)) is not None]
+    return _error_rates(_totals("api.latency_ms", start, end, histograms=False))
 
 
 def requests(start: datetime, end: datetime) -> Requests:
     """How many requests the window had, and how many of them failed (answers from 500 on)."""
-    rows = Metric.objects.filter(
-        name="api.latency_ms", resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
-    )
-    found = rows.aggregate(total=Sum("count"), failed=Sum("count", filter=Q(subject__endswith=" 5xx")))
-    return Requests(found["total"] or 0, found["failed"] or 0)
+    found = _totals("api.latency_ms", start, end, histograms=False)
+    return Requests(sum(total.count for total in found), sum(total.failed for total in found))
 
 
 def gauges_by_subject(name: str, start: datetime, end: datetime) -> dict[str, list[Sample]]:
     """A gauge's mean at each point of the window, subject by subject, in one query."""
-    rows = Metric.objects.filter(
-        name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end, count__gt=0
-    )
+    rows = _rows(name, start, end).filter(count__gt=0)
     found: dict[str, list[Sample]] = {}
     for subject, at, count, total in rows.order_by("at").values_list("subject", "at", "count", "total"):
         found.setdefault(subject, []).append(Sample(at, total / count))
@@ -146,36 +132,21 @@ def endpoints(start: datetime, end: datetime) -> list[EndpointRow]:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The requests of a window: over time, by endpoint, and the share that failed."""
+    """The requests of a window over time, and the share that failed."""
 
     points: list[Point]
-    endpoints: list[EndpointRow]
-    """The one that took most time in total first."""
     errors: list[Sample]
 
 
 def traffic(start: datetime, end: datetime) -> Traffic:
-    """All that a page shows of the requests of [start, end), from one read of their rows."""
-    by_time: dict[datetime, list[_Part]] = {}
-    by_subject_: dict[str, list[_Part]] = {}
-    outcomes: dict[datetime, list[tuple[datetime, str, int]]] = {}
-    rows = _rows("api.latency_ms", start, end).order_by("at")
-    for at, subject, count, total, buckets in rows.values_list("at", "subject", "count", "total", "buckets"):
-        part = (count, total, buckets)
-        by_time.setdefault(at, []).append(part)
-        by_subject_.setdefault(subject, []).append(part)
-        outcomes.setdefault(at, []).append((at, subject, count))
-    return Traffic(
-        [_merged(at, parts) for at, parts in by_time.items()],
-        _endpoints({subject: _merged(start, parts) for subject, parts in by_subject_.items()}),
-        [Sample(at, rate) for at, group in outcomes.items() if (rate := _error_rate(group)) is not None],
-    )
+    """The requests of [start, end), all endpoints together."""
+    found = _totals("api.latency_ms", start, end)
+    return Traffic([total.point() for total in found], _error_rates(found))
 
 
 def sums(name: str, start: datetime, end: datetime) -> list[Point]:
-    """A series over [start, end) without its histograms, all subjects added up by the database."""
-    rows = _rows(name, start, end).order_by("at").values("at").annotate(n=Sum("count"), t=Sum("total"))
-    return [Point(at, count, total) for at, count, total in rows.values_list("at", "n", "t")]
+    """A series over [start, end) without its histograms, all subjects added up."""
+    return [total.point() for total in _totals(name, start, end, histograms=False)]
 
 
 def newest(name: str) -> datetime | None:
@@ -184,10 +155,60 @@ def newest(name: str) -> datetime | None:
     return rows.order_by("-at").values_list("at", flat=True).first()
 
 
+# --- all subjects together -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Total:
+    """All subjects of a name in one bucket of time; ``failed`` are those of the count that say ``5xx``."""
+
+    at: datetime
+    count: int
+    total: float
+    failed: int
+    buckets: Mapping[Any, int] = field(default_factory=dict)
+
+    def point(self) -> Point:
+        return Point(self.at, self.count, self.total, {int(bucket): n for bucket, n in self.buckets.items()})
+
+
+def _totals(name: str, start: datetime, end: datetime, histograms: bool = True) -> list[_Total]:
+    """The points of all subjects, oldest first: from their totals, and before and after those from the rows."""
+    columns = ("at", "count", "total", "failed", *(("buckets",) if histograms else ()))
+    stored = MetricTotal.objects.filter(_within(name, start, end)).order_by("at").values_list(*columns)
+    found = [_Total(*row) for row in stored]
+    rows = _rows(name, start, end)
+    if not found:
+        return _added_up(rows, histograms)
+    before, after = rows.filter(at__lt=found[0].at), rows.filter(at__gt=found[-1].at)
+    return [*_added_up(before, histograms), *found, *_added_up(after, histograms)]
+
+
+def _added_up(rows: QuerySet[Metric], histograms: bool) -> list[_Total]:
+    columns = ("at", "subject", "count", "total", *(("buckets",) if histograms else ()))
+    found = rows.order_by("at").values_list(*columns)
+    return [_total(at, list(group)) for at, group in groupby(found, lambda row: row[0])]
+
+
+def _total(at: datetime, group: Sequence[Sequence[Any]]) -> _Total:
+    merged = _merged(at, [(row[2], row[3], row[4] if len(row) > 4 else {}) for row in group])
+    failed = sum(row[2] for row in group if row[1].endswith(FAILED))
+    return _Total(at, merged.count, merged.total, failed, merged.buckets)
+
+
+def _error_rates(found: Iterable[_Total]) -> list[Sample]:
+    return [Sample(t.at, t.failed / t.count) for t in found if t.count >= ENOUGH_REQUESTS]
+
+
+def _within(name: str, start: datetime, end: datetime) -> Q:
+    return Q(name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end)
+
+
 def _rows(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
-    return Metric.objects.filter(
-        name=name, resolution=resolution_for(start, end), at__gte=_floor(start, end), at__lt=end
-    )
+    return Metric.objects.filter(_within(name, start, end))
+
+
+# --- by endpoint -----------------------------------------------------------------------------------------
 
 
 def _endpoints(by_subject: Mapping[str, Point]) -> list[EndpointRow]:
@@ -214,12 +235,6 @@ def _endpoint(method: str, route: str, parts: Iterable[tuple[str, Point]]) -> En
         p95_ms=p95,
         p99_ms=p99,
     )
-
-
-def _error_rate(group: Iterable[tuple[datetime, str, int]]) -> float | None:
-    counts = [(subject.rpartition(" ")[2].startswith("5"), count) for _, subject, count in group]
-    total = sum(count for _, count in counts)
-    return sum(count for failed, count in counts if failed) / total if total >= ENOUGH_REQUESTS else None
 
 
 def _merged(at: datetime, parts: Iterable[_Part]) -> Point:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+#: How the subject of requests that failed ends.
+FAILED = " 5xx"
+
 
 class Series(NamedTuple):
     """A named series in one minute (``minute`` is the epoch second that it starts at)."""

@@ -57,6 +57,16 @@ SELECT name, subject, %(resolution)s, at, n, n * 20.0, CASE WHEN name = 'api.lat
        ({subjects}) AS series
 ON CONFLICT DO NOTHING
 """
+#: What each stored batch and each roll-up add up as they go.
+TOTALS = """
+INSERT INTO paiid_perf_metrictotal (name, resolution, at, count, total, failed, buckets)
+SELECT name, resolution, at, sum(count), sum(total),
+       coalesce(sum(count) FILTER (WHERE subject LIKE '%% 5xx'), 0),
+       CASE WHEN name = 'api.latency_ms' THEN jsonb_build_object('120', sum((buckets->>'120')::int),
+         '150', sum((buckets->>'150')::int), '180', sum((buckets->>'180')::int)) ELSE '{}'::jsonb END
+  FROM paiid_perf_metric GROUP BY name, resolution, at
+ON CONFLICT DO NOTHING
+"""
 SUBJECTS = """
 SELECT 'api.latency_ms' AS name, 'GET api/r' || r || '/ 2xx' AS subject FROM generate_series(1, %(routes)s) r
 UNION ALL SELECT 'api.latency_ms', 'GET api/r' || r || '/ 5xx' FROM generate_series(1, %(routes)s, 10) r
@@ -97,12 +107,13 @@ def seed(metrics: int, recommendations: int, events: int, statements: int) -> di
             step = f"1 {unit}"
             params = {"resolution": resolution, "unit": unit, "span": span, "step": step, "routes": routes}
             cursor.execute(METRICS.format(subjects=SUBJECTS), params)
+        cursor.execute(TOTALS, [])
         cursor.execute(RECOMMENDATIONS, {"n": recommendations})
         cursor.execute(EVENTS, {"n": events})
         for n in range(statements):
             cursor.execute(f"SELECT {n} AS statement_{n} FROM paiid_perf_score LIMIT 1")
         cursor.execute(
-            "VACUUM ANALYZE paiid_perf_metric, paiid_perf_recommendation, paiid_perf_securityevent"
+            "VACUUM ANALYZE paiid_perf_metric, paiid_perf_metrictotal, paiid_perf_recommendation, paiid_perf_securityevent"
         )
         found = {}
         for table in ("metric", "recommendation", "securityevent"):
