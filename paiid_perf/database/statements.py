@@ -249,7 +249,7 @@ def _since(session: Session, schema: str) -> datetime | None:
 def _sampled(text: str) -> str:
     """A sampled run of the statement, with its constants; empty where there is none."""
     wanted = shape(text)[0]
-    return next((run.text for run in workload.recorded() if shape(run.text)[0] == wanted), "")
+    return next((text for text in workload.runs() if shape(text)[0] == wanted), "")
 
 
 # --- a plan as a tree ------------------------------------------------------------------------------------

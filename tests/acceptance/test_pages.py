@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -259,6 +260,31 @@ def test_a_plan_is_measured_only_by_who_may_apply(client_of, post, counted):
     html = post(client_of("applier"), QUERY.format(counted)).content.decode()
 
     assert "QUERY_SAMPLE_RATE" in html  # nothing sampled it: that is what would help
+
+
+def test_a_measured_plan_points_at_the_wrong_estimate(client_of, post, settings):
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    sql = (
+        "SELECT count(*) AS measured_here FROM generate_series(1, %s) AS n "
+        "JOIN django_content_type AS t ON n + 0 = t.id + %s"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [4_000, 0])
+    samples.record(sql, (4_000, 0))
+    found = statements.counted(get_settings())
+    texts = statements.texts(get_settings(), [one.queryid for one in found.rows])
+    queryid = next(queryid for queryid, text in texts.items() if "measured_here" in text)
+
+    html = post(client_of("applier"), QUERY.format(queryid)).content.decode()
+
+    assert "Plan, measured" in html
+    assert "Function Scan" in html
+    assert "Rows seen" in html
+    assert re.search(r"4,000</td>\s*<td[^>]*>4,000", html)  # expected and seen, of the function's rows
+    assert re.search(r"estimate off [\d.,]+ times", html)
+    assert "perf-level-1" in html  # a step below another
+    assert "(n.n + ?) = (t.id + ?)" in html  # constants are masked
+    assert LogEntry.objects.get().change_message == f"measured the query {queryid}"
 
 
 def test_queries_are_listed_and_have_a_history(client_of, counted, settings):

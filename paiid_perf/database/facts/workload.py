@@ -210,8 +210,13 @@ def remember(session: Session, table: str, now: datetime) -> None:
 
 def recorded() -> list[Statement]:
     """The sampled statements with their constants, each run one call of a time that nobody knows."""
+    return [script.statement(f"sample:{n}", text) for n, text in enumerate(runs(), 1)]
+
+
+def runs() -> list[str]:
+    """The sampled statements with their constants in place, as they could be run again."""
     texts = (_inlined(sample.sql, sample.params) for sample in samples.read())
-    return [script.statement(f"sample:{n}", text) for n, text in enumerate(texts, 1) if text]
+    return [text for text in texts if text]
 
 
 def sampled() -> list[SampledRun]:
