@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from paiid_perf.contracts import ADVICE, Check, Phase, PhaseContext, PhaseResult, Proposal
 from paiid_perf.models import Alert
 from paiid_perf.monitoring import actions, outlook, queries
+from paiid_perf.monitoring.rules.weights import WEIGHTS
 
 AREA = "monitoring"
 LOOK_BACK = timedelta(minutes=15)
@@ -51,7 +52,7 @@ def _checks(now: datetime) -> Iterator[Check]:
         hint: str = "",
     ) -> Check:
         target, worst = limits
-        return Check(AREA, name, label, value, target, worst, WEIGHTS[name], unit, hint)
+        return Check(AREA, name, label, value, target, worst, WEIGHTS[AREA][name], unit, hint)
 
     start = now - LOOK_BACK
     for name, label, limits, hint in GAUGES:
@@ -92,14 +93,6 @@ GAUGES = (
     ("memory_percent", _("Memory in use"), (85.0, 100.0), _("Lower the number of workers, or add memory.")),
     ("disk_percent", _("Disk in use"), (85.0, 98.0), _("Delete by retention rules, or add disk.")),
 )
-WEIGHTS = {
-    "cpu_percent": 2.0,
-    "memory_percent": 2.0,
-    "disk_percent": 2.0,
-    "freshness": 2.0,
-    "dropped": 1.0,
-    "alerts": 3.0,
-}
 
 
 def _advice(alert: Alert) -> Proposal:

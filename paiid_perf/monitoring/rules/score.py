@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from paiid_perf.contracts import Check
+from paiid_perf.monitoring.rules.weights import weight_of
 
 AREAS = ("database", "api", "cache", "monitoring", "security")
 #: Values this close to the target (as a fraction of it) count as on it: noise changes nothing.
@@ -29,6 +30,8 @@ class Deduction:
     value: float | None
     target: float
     unit: str
+    weight: float
+    """Share (0–1) of the area's weight that the check has."""
     points: float
     reason: str
     hint: str
@@ -91,18 +94,19 @@ def _is_measured(check: Check) -> bool:
 
 
 def _area(checks: list[Check]) -> AreaScore:
-    weight = sum(check.weight for check in checks)
-    known = sum(check.weight for check in checks if _is_measured(check))
+    weight = sum(map(weight_of, checks))
+    known = sum(weight_of(check) for check in checks if _is_measured(check))
     deductions = tuple(d for check in checks if (d := _deduction(check, weight)) is not None)
     ordered = tuple(sorted(deductions, key=lambda deduction: -deduction.points))
     if not known:
         return AreaScore(None, 0.0, ordered)
-    gained = sum(check.weight * earned(check) for check in checks)
+    gained = sum(weight_of(check) * earned(check) for check in checks)
     return AreaScore(_rounded(100 * gained / weight), round(known / weight, 3), ordered)
 
 
 def _deduction(check: Check, weight: float) -> Deduction | None:
-    points = 100 * check.weight * (1 - earned(check)) / weight
+    share = weight_of(check) / weight
+    points = 100 * share * (1 - earned(check))
     if points < 0.05:
         return None
     measured = _is_measured(check)
@@ -113,6 +117,7 @@ def _deduction(check: Check, weight: float) -> Deduction | None:
         value=check.value if measured else None,
         target=check.target,
         unit=check.unit,
+        weight=round(share, 3),
         points=round(points, 1),
         reason=reason,
         hint=str(check.hint),

@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid_perf.api import rules as api_rules
+from paiid_perf.cache import rules as cache_rules
+from paiid_perf.cache.types import CacheFacts
 from paiid_perf.contracts import Check
+from paiid_perf.database.rules import scoring
 from paiid_perf.monitoring.rules.score import AREAS, INSUFFICIENT, TOLERANCE, earned, score
+from paiid_perf.monitoring.rules.weights import WEIGHTS, weight_of
+from paiid_perf.security.rules import MEASURES
 
 numbers = st.floats(-1e6, 1e6)
 
@@ -101,6 +107,29 @@ def test_an_area_without_data_holds_the_overall_score_down():
     assert card.areas["api"].score == 100
     assert card.overall == 20
     assert card.confidence == 0.2
+
+
+def test_the_table_goes_before_what_a_check_brings_with_it():
+    known = Check("api", "limited", "limited", 200, target=100, worst=200, weight=99)
+    own = replace(known, name="a host's own")
+
+    assert (weight_of(known), weight_of(own)) == (1, 99)
+
+
+def declared():
+    """(area, name, weight, hint) of what the domains measure, as they tell it."""
+    found = [("database", m.name, m.weight, m.hint()) for m in scoring.MEASURES]
+    found += [("api", m.name, m.weight, m.hint) for m in api_rules.marks([])]
+    facts = CacheFacts("RedisCache", True, True)
+    found += [("cache", m.name, m.weight, m.hint) for m in cache_rules.marks(facts)]
+    found += [("security", m.name, m.weight, m.hint) for m in MEASURES]
+    return [(area, name, weight, str(hint)) for area, name, weight, hint in found]
+
+
+@pytest.mark.parametrize(("area", "name", "weight", "hint"), declared())
+def test_the_one_table_has_every_check_and_each_has_a_recommendation(area, name, weight, hint):
+    assert WEIGHTS[area][name] == weight
+    assert hint
 
 
 def test_a_deduction_says_what_was_measured_and_what_wins_it_back():
