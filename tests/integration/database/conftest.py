@@ -17,6 +17,7 @@ from paiid_perf.conf import Settings, get_settings
 from paiid_perf.contracts import ChangeContext
 from paiid_perf.database.session import Session, connect
 from paiid_perf.optimization import ledger
+from tests.integration.database.counters import hand_over
 
 SCHEMA = "planted"
 
@@ -40,7 +41,7 @@ def plant(transactional_db: None) -> Iterator[Callable[..., list[Any]]]:
             for statement in statements:
                 cursor = planter.execute(statement)  # type: ignore[arg-type]
                 found = cursor.fetchall() if cursor.description else []
-                planter.execute("SELECT pg_stat_force_next_flush()")
+                planter.execute(hand_over())  # type: ignore[call-overload]
             return found
 
         yield run

@@ -26,6 +26,7 @@ from paiid_perf.database.facts import machine
 from paiid_perf.database.operations import AdoptIndexConcurrently
 from paiid_perf.database.session import Session, connect
 from paiid_perf.exceptions import ActionFailed, ActionRefused
+from tests.integration.database.counters import hand_over
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,7 +156,7 @@ def test_the_running_counters_are_compared_over_the_window() -> None:
 def _flush_statistics() -> None:
     """Backends hand their counters over when they are idle or leave; the ones above have left."""
     with host() as db:
-        db.execute("SELECT pg_stat_clear_snapshot()")
+        db.execute(hand_over())  # type: ignore[call-overload]
 
 
 # --- what it costs the writes ----------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ def test_an_index_that_costs_hot_updates_is_taken_back() -> None:
             db.execute("UPDATE orders SET note = note || '!' WHERE id % 20 = 0")
             for _ in range(30):
                 db.execute("SELECT id FROM orders WHERE note = 'z'")
-            db.execute("SELECT pg_stat_force_next_flush()")
+            db.execute(hand_over())  # type: ignore[call-overload]
             db.execute("SELECT 1")
 
         use()
