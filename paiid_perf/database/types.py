@@ -88,6 +88,8 @@ class ServerFact:
     started_at: datetime
     extensions: Sequence[str]
     available: Sequence[str]
+    login: str
+    """Whose settings a new connection starts with: not ``role`` where the host assumes another after login."""
     managed_by: str
     """``rds``, ``cloudsql``, ``azure``, ``aiven``, ``supabase`` or empty: who owns the configuration file."""
 

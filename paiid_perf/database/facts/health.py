@@ -57,6 +57,7 @@ class NamedQuery(Generic[Row]):
 SERVER = """
 SELECT current_setting('server_version_num')::int AS version,
        current_user::text AS role,
+       session_user::text AS login,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser,
        pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS reads_all_stats,
        pg_is_in_recovery() AS in_recovery,

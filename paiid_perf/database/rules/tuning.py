@@ -309,9 +309,11 @@ _STRONGER = frozenset(
 
 
 def change_of(setting: SettingFact, value: str, server: ServerFact, *, of_role: bool = False) -> Json:
-    """The payload of ``ALTER SYSTEM``, or of ``ALTER ROLE`` for our own role; empty where neither is ours to say."""
+    """The payload of ``ALTER SYSTEM``, or of ``ALTER ROLE`` for the role that logs in; empty where neither is ours to
+    say: a role that is assumed after login may not alter the one that logged in, and its own settings never apply."""
     may_alter_system = server.superuser and not server.managed_by
-    by_role = setting.context == "user" and (of_role or not may_alter_system)
+    may_alter_role = server.superuser or server.login == server.role
+    by_role = setting.context == "user" and may_alter_role and (of_role or not may_alter_system)
     if setting.source in _STRONGER or not (by_role or may_alter_system):
         return {}
     previous = _literal(setting) if setting.source == "user" or setting.by_alter_system else None
@@ -320,7 +322,7 @@ def change_of(setting: SettingFact, value: str, server: ServerFact, *, of_role: 
         "name": setting.name,
         "value": value,
         "previous": previous if by_role == (setting.source == "user") else None,
-        "role": server.role if by_role else "",
+        "role": server.login if by_role else "",
         "takes": takes_effect(setting),
     }
 

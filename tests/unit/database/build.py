@@ -29,6 +29,7 @@ def server(**changes: Any) -> ServerFact:
     fields: dict[str, Any] = {
         "version": 180000,
         "role": "app",
+        "login": "app",
         "superuser": False,
         "reads_all_stats": True,
         "in_recovery": False,

@@ -178,3 +178,11 @@ def test_a_value_that_the_server_did_not_take_is_not_kept() -> None:
         Measurement("none"), Measurement("none", (), {"written": 1.0}), Settings()
     ).keep
     assert not setting_changes.judge_setting(Measurement("none"), Measurement("none"), Settings()).keep
+
+
+def test_a_role_assumed_after_login_says_nothing_for_the_one_that_logged_in() -> None:
+    setting = build.setting("jit", "on", "", context="user")
+    assumed = build.server(login="web", role="app")
+    assert tuning.change_of(setting, "off", assumed) == {}
+    mighty = build.server(login="web", role="app", superuser=True, managed_by="rds")
+    assert tuning.change_of(setting, "off", mighty)["role"] == "web"
