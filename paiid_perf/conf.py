@@ -169,6 +169,10 @@ class Settings:
     """What happens to a request whose input carries SQL injection or XSS."""
     INSPECTION_EXEMPT_FIELDS: tuple[str, ...] = ("password", "token", "csrfmiddlewaretoken", "secret")
     """Field names (as substrings, any case) whose values are never looked at."""
+    INSPECTION_LENGTHS: Mapping[str, int] = field(default_factory=dict)
+    """Characters that a field of that name may have (``"*"``: any other field); a longer value is answered with 400."""
+    INSPECTION_HEADERS: tuple[str, ...] = ("User-Agent", "Referer")
+    """Headers whose values are looked at as fields are."""
     LOGIN_LIMIT: str = "5/5m"
     """Failed logins per client address before it must wait."""
     PASSWORD_RESET_LIMIT: str = "3/h"

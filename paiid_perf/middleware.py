@@ -286,7 +286,7 @@ class PerfMiddleware:
         except Exception:
             _go_on_without("inspecting the input")
             return None
-        return headers.refused(request, verdict.status) if verdict.status else None
+        return headers.refused(request, verdict.status, verdict.reason) if verdict.status else None
 
     def _inspects(self) -> bool:
         if self._policies_of != registry.version:

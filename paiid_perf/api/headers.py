@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils.html import escape
 from django.utils.translation import gettext as _
 
 from paiid_perf.api.client import known_staff
@@ -79,18 +80,18 @@ def forbidden(request: HttpRequest) -> HttpResponse:
     return response
 
 
-def refused(request: HttpRequest, status: int) -> HttpResponse:
-    """The answer to a request whose input was refused (400) or blocked (403)."""
+def refused(request: HttpRequest, status: int, reason: str = "") -> HttpResponse:
+    """The answer to a request whose input was refused (400, for this reason) or blocked (403)."""
     if status == 403:
         return forbidden(request)
-    response = _answer(request, 400, _("Bad request"), _("This request cannot be read."), {})
+    response = _answer(request, 400, _("Bad request"), reason or _("This request cannot be read."), {})
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def _answer(request: HttpRequest, status: int, title: str, text: str, more: dict[str, int]) -> HttpResponse:
     if wants_html(request.META.get("HTTP_ACCEPT", "")):
-        page = f"<!doctype html><title>{title}</title><h1>{title}</h1><p>{text}</p>"
+        page = f"<!doctype html><title>{title}</title><h1>{title}</h1><p>{escape(text)}</p>"
         return HttpResponse(page, status=status)
     return JsonResponse({"error": title, "detail": text, **more}, status=status)
 

@@ -1,39 +1,61 @@
 """Input inspection: looks at what a request carries, never changes it.
 
-``inspect_request`` is what the middleware asks. Values are looked at leaf by leaf (path, query, form, JSON), as the
-view will see them; the body is read only for forms and JSON of a bounded size and stays byte for byte what it was.
+``inspect_request`` is what the middleware asks. Values are looked at leaf by leaf (path, query, headers, form fields,
+JSON), as the view will see them; the body is read within bounds (``bodies.py``) and stays byte for byte what it was.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import Any, TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes
 
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, QueryDict
-from django.http.request import RawPostDataException, UnreadablePostError
+from django.utils.translation import gettext as _
 
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
-from paiid_perf.security.detection import detect, is_suspect, leaves_of, suspects
+from paiid_perf.security.bodies import MAX_STRINGS, body_of, form_parts, parse_json, strings_of
+from paiid_perf.security.detection import FULL, detect, is_suspect, leaves_of, suspects
 from paiid_perf.security.events import record_event
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.sink import Carried, carried
-from paiid_perf.security.types import ALLOW, Finding, InspectionPolicy, Severity, Verdict
+from paiid_perf.security.types import ALLOW, Action, Finding, InspectionPolicy, Severity, Verdict
 
-#: A larger body is not read here: files and bulk imports are the view's own business.
-MAX_BODY = 256 * 1024
 #: Findings that one request may cause; one is enough to decide.
 MAX_FINDINGS = 5
 EXEMPT_ATTRIBUTE = "perf_inspect_exempt"
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-_PARTS = frozenset({"path", "query", "body"})
+_PARTS = frozenset({"path", "query", "headers", "body"})
 _FORM = "application/x-www-form-urlencoded"
-_SEVERITY: dict[str, Severity] = {"sqli": "high", "xss": "high"}
+_MULTIPART = "multipart/form-data"
+#: Bodies without a type, or of this one, are read as JSON where they begin like it: many views do.
+_UNTYPED = frozenset({"", "text/plain"})
+_SEVERITY: dict[str, Severity] = {"sqli": "high", "xss": "high", "duplicate_key": "low"}
+#: Headers that a request may have: servers allow 100 (gunicorn) or less.
+MAX_HEADERS = 200
 View = TypeVar("View", bound=Callable[..., Any])
 Values = Iterator[tuple[str, str]]
+_NO_LENGTHS: Mapping[str, int] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for the fields of one request."""
+
+    exempt: tuple[str, ...]
+    lengths: Mapping[str, int]
+    headers: Sequence[str]
+
+
+class Key(str):
+    """A name, looked at as a value; it has no length to keep."""
+
+    __slots__ = ()
 
 
 def inspect_exempt(*parts: str) -> Callable[[View], View]:
@@ -57,7 +79,7 @@ def inspect_request(request: HttpRequest, view: Callable[..., Any] | None = None
     if policy.mode == "off":
         return ALLOW
     exempt: frozenset[str] = getattr(view, EXEMPT_ATTRIBUTE, frozenset())
-    findings = tuple(_findings(request, exempt, _exempt_names(policy, exempt)))
+    findings = tuple(_findings(request, exempt, _rules(policy, exempt)))
     if not findings:
         return ALLOW
     return _decide(request, policy.mode, findings)
@@ -70,13 +92,19 @@ def _policy(path: str) -> InspectionPolicy:
     return InspectionPolicy("settings", mode=get_settings().INSPECTION)
 
 
-def _exempt_names(policy: InspectionPolicy, exempt: frozenset[str]) -> tuple[str, ...]:
-    return (*get_settings().INSPECTION_EXEMPT_FIELDS, *policy.exempt_fields, *(exempt - _PARTS))
+def _rules(policy: InspectionPolicy, exempt: frozenset[str]) -> Rules:
+    settings = get_settings()
+    return Rules(
+        (*settings.INSPECTION_EXEMPT_FIELDS, *policy.exempt_fields, *(exempt - _PARTS)),
+        {**settings.INSPECTION_LENGTHS, **policy.lengths},
+        settings.INSPECTION_HEADERS,
+    )
 
 
 def _decide(request: HttpRequest, mode: str, findings: tuple[Finding, ...]) -> Verdict:
-    refused = any(finding.kind not in _SEVERITY for finding in findings)
-    verdict = Verdict("refuse" if refused else "block" if mode == "block" else "report", findings)
+    refused = [finding for finding in findings if finding.kind not in _SEVERITY]
+    action: Action = "refuse" if refused else "block" if mode == "block" else "report"
+    verdict = Verdict(action, findings, _reason(refused[0]) if refused else "")
     for finding in findings:
         record_event(
             f"input_{finding.kind}",
@@ -89,78 +117,130 @@ def _decide(request: HttpRequest, mode: str, findings: tuple[Finding, ...]) -> V
     return verdict
 
 
+def _reason(finding: Finding) -> str:
+    """What to tell whoever sent it, in their language."""
+    told = {
+        "nul": _("%(field)s holds a NUL character."),
+        "encoding": _("%(field)s is not valid UTF-8."),
+        "depth": _("%(field)s is nested too deep."),
+        "length": _("%(field)s is longer than %(limit)d characters."),
+        "fields": _("There are too many fields."),
+        "headers": _("There are more than %(limit)d headers."),
+    }
+    return told[finding.kind] % {"field": finding.field, "limit": finding.limit}
+
+
 # --- looking -----------------------------------------------------------------------------------------
 
 
-def _findings(request: HttpRequest, exempt: frozenset[str], names: tuple[str, ...]) -> Iterator[Finding]:
-    for part, read in (("path", _path), ("query", _query), ("body", _body)):
+def _findings(request: HttpRequest, exempt: frozenset[str], rules: Rules) -> Iterator[Finding]:
+    for part, read in _READERS:
         if part not in exempt:
-            yield from read(request, names)
+            try:
+                yield from read(request, rules)
+            except TooManyFieldsSent:
+                yield Finding("fields", part)
 
 
-def _path(request: HttpRequest, names: tuple[str, ...]) -> Iterator[Finding]:
+def _path(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
     return _judge("path", [("", request.path_info)])
 
 
-def _query(request: HttpRequest, names: tuple[str, ...]) -> Iterator[Finding]:
+def _query(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
     raw = request.META.get("QUERY_STRING", "")
     if not raw:
         return iter(())
     if "%" in raw and not _is_utf8(unquote_to_bytes(raw.replace("+", " "))):
         return iter([Finding("encoding", "query")])
-    return _judge("query", _pairs(request.GET, names))
+    return _judge("query", _pairs(request.GET, rules.exempt), rules.lengths)
 
 
-def _body(request: HttpRequest, names: tuple[str, ...]) -> Iterator[Finding]:
+def _headers(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
+    if (
+        len(request.META) > MAX_HEADERS
+        and sum(name.startswith("HTTP_") for name in request.META) > MAX_HEADERS
+    ):
+        yield Finding("headers", "headers", limit=MAX_HEADERS)
+    for name in rules.headers:
+        value = request.META.get(_meta_name(name), "")
+        if value and _in_header(value):
+            yield from _judge("header", [(name, value)])
+
+
+@lru_cache(maxsize=64)
+def _meta_name(header: str) -> str:
+    return f"HTTP_{header.upper().replace('-', '_')}"
+
+
+@lru_cache(maxsize=2_048)
+def _in_header(value: str) -> frozenset[str]:
+    """The same few values come with most requests."""
+    return detect(value[:FULL])
+
+
+def _body(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
     if request.method not in _BODY_METHODS or request.content_type is None:
         return iter(())
-    if request.content_type == _FORM:
-        return _form(request, names)
-    if request.content_type == "application/json" or request.content_type.endswith("+json"):
-        return _json(request, names)
-    return iter(())
-
-
-def _form(request: HttpRequest, names: tuple[str, ...]) -> Iterator[Finding]:
-    body = _bounded_body(request)
-    if not body:
+    kind = request.content_type
+    read = _BODIES.get(kind) or (_json if kind.endswith("+json") or kind in _UNTYPED else None)
+    if read is None:
         return iter(())
-    if b"%" in body and not _is_utf8(unquote_to_bytes(body)):
+    body, is_all = body_of(request)
+    if not body or (kind in _UNTYPED and body.lstrip()[:1] not in (b"{", b"[")):
+        return iter(())
+    if "HTTP_CONTENT_ENCODING" in request.META and not _is_utf8(body):
+        # Compressed, for somebody behind us to open; what is there is opened by nobody here.
+        return iter(())
+    return read(request, rules, body, is_all)
+
+
+def _form(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
+    if is_all and b"%" in body and not _is_utf8(unquote_to_bytes(body)):
         return iter([Finding("encoding", "form")])
-    return _judge("form", _pairs(request.POST, names))
+    if is_all and hasattr(request, "_body"):
+        return _judge("form", _pairs(request.POST, rules.exempt), rules.lengths)
+    pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None)
+    return _judge("form", _not_exempt(pairs[:MAX_STRINGS], rules.exempt), rules.lengths)
 
 
-def _json(request: HttpRequest, names: tuple[str, ...]) -> Iterator[Finding]:
-    body = _bounded_body(request)
-    if not body:
-        return iter(())
+def _multipart(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
+    parts = form_parts(body, request.META.get("CONTENT_TYPE", ""))
+    pairs = ((name, value.decode("utf-8", "replace")) for name, value in parts)
+    return _judge("form", _not_exempt(pairs, rules.exempt), rules.lengths)
+
+
+def _json(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
+    if not is_all:
+        text = body.decode("utf-8", "replace")
+        return _judge("json", (("", value) for value in strings_of(text)))
     if not _is_utf8(body):
         return iter([Finding("encoding", "json")])
     try:
-        document = json.loads(body)
+        document, twice = parse_json(body)
         values = leaves_of(document)
     except RecursionError:
         return iter([Finding("depth", "json")])
     except ValueError as error:
         # Not JSON: the view will say so. Too deep: nobody will.
         return iter([Finding("depth", "json")] if str(error) == "nested too deep" else [])
-    if not suspects(values) and "\0" not in "".join(values):
-        return iter(())
-    return _judge("json", _leaves(document, names))
+    found = iter([Finding("duplicate_key", "json")] if twice else [])
+    if not rules.lengths and not suspects(values) and "\0" not in "".join(values):
+        return found
+    return chain(found, _judge("json", _leaves(document, rules.exempt), rules.lengths))
 
 
-def _bounded_body(request: HttpRequest) -> bytes:
-    """The body, empty where it is too large, already consumed or not to be had (the view will find out)."""
-    try:
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:
-        return b""
-    if not 0 < length <= MAX_BODY:
-        return b""
-    try:
-        return request.body
-    except (RawPostDataException, UnreadablePostError, RequestDataTooBig):
-        return b""
+Read = Callable[[HttpRequest, "Rules"], Iterator[Finding]]
+_READERS: tuple[tuple[str, Read], ...] = (
+    ("path", _path),
+    ("query", _query),
+    ("headers", _headers),
+    ("body", _body),
+)
+_BODIES: dict[str, Callable[[HttpRequest, Rules, bytes, bool], Iterator[Finding]]] = {
+    _FORM: _form,
+    _MULTIPART: _multipart,
+    "application/json": _json,
+}
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -171,21 +251,40 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
-def _judge(where: str, values: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+def _judge(
+    where: str, values: Iterable[tuple[str, str]], lengths: Mapping[str, int] = _NO_LENGTHS
+) -> Iterator[Finding]:
     found, load = 0, carried.get()
     for name, value in values:
-        field = one_line(f"{where}:{name}" if name else where, 120)
-        if load is not None and is_suspect(value):
-            load.add(field, value)
-        if "\0" in value:
-            yield Finding("nul", field, redact(value))
+        for finding in _in_value(where, name, value, lengths, load):
+            yield finding
             found += 1
-        else:
-            for kind in sorted(detect(value)):
-                yield Finding(kind, field, redact(value))
-                found += 1
         if found >= MAX_FINDINGS:
             return
+
+
+def _in_value(
+    where: str, name: str, value: str, lengths: Mapping[str, int], load: Carried | None
+) -> Iterator[Finding]:
+    if not lengths and not is_suspect(value) and "\0" not in value:
+        return
+    field = one_line(f"{where}:{name}" if name else where, 120)
+    limit = _limit(name, lengths) if lengths and not isinstance(value, Key) else None
+    if load is not None and is_suspect(value):
+        load.add(field, value)
+    if limit is not None and len(value) > limit:
+        yield Finding("length", field, limit=limit)
+    elif "\0" in value:
+        yield Finding("nul", field, redact(value))
+    else:
+        for kind in sorted(detect(value)):
+            yield Finding(kind, field, redact(value))
+
+
+def _limit(name: str, lengths: Mapping[str, int]) -> int | None:
+    """The length that a field may have: by its last name (``orders.0.note`` is a ``note``), else of any field."""
+    last = next((part for part in reversed(name.split(".")) if not part.isdigit()), name)
+    return lengths.get(last, lengths.get("*"))
 
 
 def _is_exempt(name: str, names: tuple[str, ...]) -> bool:
@@ -195,11 +294,14 @@ def _is_exempt(name: str, names: tuple[str, ...]) -> bool:
 
 def _pairs(data: QueryDict, names: tuple[str, ...]) -> Values:
     """Every value under its name, and every name as a value of its own."""
-    for name, values in data.lists():
-        yield name, name
+    return _not_exempt(((name, str(value)) for name, values in data.lists() for value in values), names)
+
+
+def _not_exempt(pairs: Iterable[tuple[str, str]], names: tuple[str, ...]) -> Values:
+    for name, value in pairs:
+        yield name, Key(name)
         if not _is_exempt(name, names):
-            for value in values:
-                yield name, str(value)
+            yield name, value
 
 
 def _leaves(document: Any, names: tuple[str, ...]) -> Values:
@@ -212,7 +314,7 @@ def _leaves(document: Any, names: tuple[str, ...]) -> Values:
                 yield path, node
             elif isinstance(node, dict):
                 for key, child in node.items():
-                    yield path, key
+                    yield path, Key(key)
                     if not _is_exempt(key, names):
                         below.append((f"{path}.{key}".lstrip(".")[:120], child))
             elif isinstance(node, list):

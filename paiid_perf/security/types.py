@@ -19,6 +19,8 @@ class InspectionPolicy:
     match: str = ""
     mode: Literal["off", "report", "block"] = "report"
     exempt_fields: Sequence[str] = field(default_factory=tuple)
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    """Characters that fields may have, by name (``"*"``: any other), over and above ``INSPECTION_LENGTHS``."""
 
 
 # --- input inspection ------------------------------------------------------------------------------
@@ -29,11 +31,13 @@ class Finding:
     """One value that looks like an attack, without the value."""
 
     kind: str
-    """``sqli``, ``xss``, ``nul``, ``encoding`` or ``depth``."""
+    """``sqli``, ``xss``, ``nul``, ``encoding``, ``depth``, ``length``, ``fields``, ``headers`` or ``duplicate_key``."""
     field: str
     """Where it was, e.g. ``query:q``, ``json:orders.0.note``, ``path``."""
     sample: str = ""
     """The value's shape: letters and digits masked (see ``redaction.redact``)."""
+    limit: int = 0
+    """What was allowed, where something was too long or too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class Verdict:
 
     action: Action
     findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    """Why a request is refused, for whoever sent it."""
 
     @property
     def status(self) -> int:

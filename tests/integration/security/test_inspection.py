@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+from base64 import b64encode
+from urllib.parse import urlencode
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -12,7 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from paiid_perf.models import SecurityEvent
 from paiid_perf.registry import registry
 from paiid_perf.security import actions
-from paiid_perf.security.inspection import MAX_BODY, inspect_exempt, inspect_request
+from paiid_perf.security.bodies import MAX_BODY, PEEK
+from paiid_perf.security.inspection import MAX_HEADERS, inspect_exempt, inspect_request
 from paiid_perf.security.types import InspectionPolicy
 
 pytestmark = pytest.mark.django_db
@@ -134,17 +139,154 @@ def test_refuses_what_no_field_can_mean(request_, kind):
     assert verdict.findings[0].kind == kind
 
 
-def test_leaves_large_bodies_files_and_broken_json_to_the_view():
-    large = factory.post(
-        "/", b'{"a": "' + b"x" * MAX_BODY + b"' OR 1=1 --\"}", content_type="application/json"
-    )
-    assert inspect_request(large).action == "allow"
-    assert not hasattr(large, "_body"), "a large body must not be read"
-    upload = factory.post("/", {"note": ATTACK})
+def test_looks_at_the_fields_of_a_multipart_body_and_not_at_its_files():
+    file = SimpleUploadedFile("x.sql", ATTACK.encode())
+    upload = factory.post("/", {"note": ATTACK, "fine": "O'Reilly", "file": file})
     assert upload.content_type == "multipart/form-data"
-    assert inspect_request(upload).action == "allow"
+    assert [f.field for f in inspect_request(upload).findings] == ["form:note"]
     assert upload.POST["note"] == ATTACK
+    assert upload.FILES["file"].read() == ATTACK.encode()
+    assert (
+        inspect_request(factory.post("/", {"file": SimpleUploadedFile("x", ATTACK.encode())})).action
+        == "allow"
+    )
+
+
+def test_a_field_that_django_would_decode_is_decoded():
+    lines = (
+        b'--x\r\nContent-Disposition: form-data; name="q"\r\nContent-Transfer-Encoding: base64\r\n\r\n'
+        + b64encode(ATTACK.encode())
+        + b"\r\n--x--\r\n"
+    )
+    request = factory.post("/", lines, content_type="multipart/form-data; boundary=x")
+    assert [f.field for f in inspect_request(request).findings] == ["form:q"]
+    assert request.POST["q"] == ATTACK
+
+
+@pytest.mark.parametrize("kind", ["json", "form", "multipart"])
+@pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
+def test_of_a_large_body_the_beginning_is_looked_at_and_nothing_is_lost(kind, size, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    request, raw = LARGE[kind](size)
+    assert [f.kind for f in inspect_request(request).findings] == ["sqli"]
+    assert not hasattr(request, "_body"), "a large body is not read into memory"
+    if kind == "multipart":
+        assert (request.POST["q"], request.FILES["file"].size) == (ATTACK, size)
+        request.close()
+    else:
+        assert request.body == raw
+
+
+def _large_json(size):
+    raw = json.dumps({"a": ATTACK, "b": "x" * size}).encode()
+    return factory.post("/", raw, content_type="application/json"), raw
+
+
+def _large_form(size):
+    raw = urlencode({"a": ATTACK, "b": "x" * size}).encode()
+    return factory.post("/", raw, content_type="application/x-www-form-urlencoded"), raw
+
+
+def _large_multipart(size):
+    return factory.post(
+        "/", {"q": ATTACK, "file": SimpleUploadedFile("x.bin", b"\r\n-" * (size // 3) + b"x" * (size % 3))}
+    ), b""
+
+
+LARGE = {"json": _large_json, "form": _large_form, "multipart": _large_multipart}
+
+
+def test_a_body_that_a_view_reads_bit_by_bit_is_whole(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    raw = b"".join(b'"line %d"\r\n' % n for n in range(40_000))
+    for read in (
+        lambda request: b"".join(iter(lambda: request.read(997), b"")),
+        lambda request: b"".join(request),
+        lambda request: request.readline() + request.read(PEEK - 5) + request.readline() + request.read(),
+    ):
+        request = factory.post("/", raw, content_type="application/json")
+        inspect_request(request)
+        assert read(request) == raw
+
+
+def test_json_without_a_type_is_json_and_broken_json_is_the_views_business():
+    for kind in ("text/plain", "application/vnd.api+json; charset=utf-8"):
+        request = factory.post("/", json.dumps({"a": ATTACK}), content_type=kind)
+        assert [f.field for f in inspect_request(request).findings] == ["json:a"]
     assert inspect_request(factory.post("/", b"{broken", content_type="application/json")).action == "allow"
+    assert inspect_request(factory.post("/", ATTACK, content_type="text/plain")).action == "allow"
+
+
+def test_a_key_twice_is_an_event_and_hides_nothing():
+    request = factory.post("/", '{"a": "x\' OR 1=1 --", "a": "fine"}', content_type="application/json")
+    verdict = inspect_request(request)
+    assert [(f.kind, f.field) for f in verdict.findings] == [("duplicate_key", "json"), ("sqli", "json:a.0")]
+    assert verdict.action == "report"
+    once = factory.post("/", '{"a": {"b": 1}, "c": {"b": 1}}', content_type="application/json")
+    assert inspect_request(once).action == "allow"
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(b"\0" * 1_000_000), b"\x1f\x8b\xff broken"])
+def test_a_packed_body_is_not_opened(packed):
+    request = factory.post("/", packed, content_type="application/json", HTTP_CONTENT_ENCODING="gzip")
+    assert inspect_request(request).action == "allow"
+    assert request.body == packed
+    lie = factory.post(
+        "/", json.dumps({"a": ATTACK}), content_type="application/json", HTTP_CONTENT_ENCODING="gzip"
+    )
+    assert inspect_request(lie).action == "report"
+
+
+def test_a_field_has_the_length_that_is_declared_and_the_answer_says_so(perf):
+    perf(INSPECTION_LENGTHS={"name": 5, "*": 10})
+    with registry.temporarily(InspectionPolicy("notes", match="/orders/", lengths={"note": 3})):
+        assert (
+            inspect_request(post_json({"name": "abcde", "note": "abc", "a_long_name": "0123456789"})).status
+            == 0
+        )
+        verdict = inspect_request(post_json({"orders": [{"note": "abcd"}]}))
+        assert (verdict.status, verdict.reason) == (400, "json:orders.0.note is longer than 3 characters.")
+        assert inspect_request(post_json({"list": ["01234567890"]})).status == 400
+        assert inspect_request(get({"name": "abcdef"})).reason == "query:name is longer than 5 characters."
+        upload = inspect_request(factory.post("/", {"name": "abcdef"}))
+        assert upload.reason == "form:name is longer than 5 characters."
+        assert inspect_request(post_json({"password": "0123456789" * 10})).status == 0
+
+
+def test_too_many_fields_and_headers_are_refused():
+    many = "&".join(f"a{n}=1" for n in range(1_500))
+    assert inspect_request(factory.get(f"/?{many}")).reason == "There are too many fields."
+    flood = factory.get("/", **{f"HTTP_X_{n}": "1" for n in range(MAX_HEADERS + 1)})
+    assert inspect_request(flood).reason == f"There are more than {MAX_HEADERS} headers."
+
+
+def test_headers_are_looked_at_and_browsers_are_let_go(perf):
+    perf(INSPECTION="block")
+    for value in (
+        "<script>alert(1)</script>",
+        "x' UNION SELECT 1,2 -- ",
+        "a\r\nSet-Cookie: x=1<svg onload=x()>",
+    ):
+        verdict = inspect_request(factory.get("/", HTTP_USER_AGENT=value))
+        assert [f.field for f in verdict.findings] == ["header:User-Agent"]
+    for agent in BROWSERS:
+        request = factory.get(
+            "/", HTTP_USER_AGENT=agent, HTTP_REFERER="https://h.example/?q=select+a&from=b#x'y"
+        )
+        assert inspect_request(request).action == "allow"
+
+
+BROWSERS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E148",
+    "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:127.0) Gecko/20100101 Firefox/127.0",
+    "Opera/9.80 (J2ME/MIDP; Opera Mini/7.1.32052/29.3709; U; en) Presto/2.8.119 Version/11.10",
+    "curl/8.5.0",
+    "python-requests/2.31.0",
+    "okhttp/4.12.0; Shop's App (Android 14; O'Brien-Phone)",
+    "Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 6.1; Trident/4.0; .NET CLR 2.0.50727; InfoPath.3)",
+)
 
 
 def test_events_hold_no_raw_value_and_the_request_makes_no_query():
