@@ -6,7 +6,7 @@ JSON), as the view will see them; the body is read within bounds (``bodies.py``)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -40,6 +40,8 @@ _SEVERITY: dict[str, Severity] = {"sqli": "high", "xss": "high", "duplicate_key"
 MAX_HEADERS = 200
 View = TypeVar("View", bound=Callable[..., Any])
 Values = Iterator[tuple[str, str]]
+#: The way to a leaf, from its end: (the way before, name or index).
+Trail = tuple[Any, str | int] | None
 _NO_LENGTHS: Mapping[str, int] = {}
 
 
@@ -224,9 +226,10 @@ def _json(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iter
         # Not JSON: the view will say so. Too deep: nobody will.
         return iter([Finding("depth", "json")] if str(error) == "nested too deep" else [])
     found = iter([Finding("duplicate_key", "json")] if twice else [])
-    if not rules.lengths and not suspects(values) and "\0" not in "".join(values):
+    wanted = None if rules.lengths else {*suspects(values), *(value for value in values if "\0" in value)}
+    if wanted is not None and not wanted:
         return found
-    return chain(found, _judge("json", _leaves(document, rules.exempt), rules.lengths))
+    return chain(found, _judge("json", _leaves(document, rules.exempt, wanted), rules.lengths))
 
 
 Read = Callable[[HttpRequest, "Rules"], Iterator[Finding]]
@@ -255,12 +258,18 @@ def _judge(
     where: str, values: Iterable[tuple[str, str]], lengths: Mapping[str, int] = _NO_LENGTHS
 ) -> Iterator[Finding]:
     found, load = 0, carried.get()
+    harmless: set[str] = set()
     for name, value in values:
+        if value in harmless:
+            continue
+        before = found
         for finding in _in_value(where, name, value, lengths, load):
             yield finding
             found += 1
         if found >= MAX_FINDINGS:
             return
+        if found == before and not lengths:
+            harmless.add(value)
 
 
 def _in_value(
@@ -287,6 +296,7 @@ def _limit(name: str, lengths: Mapping[str, int]) -> int | None:
     return lengths.get(last, lengths.get("*"))
 
 
+@lru_cache(maxsize=4_096)
 def _is_exempt(name: str, names: tuple[str, ...]) -> bool:
     lowered = name.lower()
     return any(part in lowered for part in names)
@@ -304,19 +314,30 @@ def _not_exempt(pairs: Iterable[tuple[str, str]], names: tuple[str, ...]) -> Val
             yield name, value
 
 
-def _leaves(document: Any, names: tuple[str, ...]) -> Values:
-    """Every string of the document under its dotted path, and every key; exempt fields with all below them left out."""
-    level: list[tuple[str, Any]] = [("", document)]
+def _leaves(document: Any, names: tuple[str, ...], wanted: Container[str] | None) -> Values:
+    """The strings and keys of the document that are ``wanted`` (None: all), under their dotted paths; exempt fields
+    with all below them left out."""
+    level: list[tuple[Trail, Any]] = [(None, document)]
     while level:
-        below: list[tuple[str, Any]] = []
-        for path, node in level:
-            if isinstance(node, str):
-                yield path, node
-            elif isinstance(node, dict):
+        below: list[tuple[Trail, Any]] = []
+        for trail, node in level:
+            if isinstance(node, dict):
                 for key, child in node.items():
-                    yield path, Key(key)
+                    if wanted is None or key in wanted:
+                        yield _dotted(trail), Key(key)
                     if not _is_exempt(key, names):
-                        below.append((f"{path}.{key}".lstrip(".")[:120], child))
+                        below.append(((trail, key), child))
             elif isinstance(node, list):
-                below.extend((f"{path}.{index}".lstrip("."), child) for index, child in enumerate(node))
+                below += [((trail, index), child) for index, child in enumerate(node)]
+            elif isinstance(node, str) and (wanted is None or node in wanted):
+                yield _dotted(trail), node
         level = below
+
+
+def _dotted(trail: Trail) -> str:
+    """``orders.0.note``; of a very long one, its end."""
+    names: list[str] = []
+    while trail is not None and len(names) < 20:
+        trail, name = trail
+        names.append(str(name)[:120])
+    return ".".join(reversed(names))[-120:]
