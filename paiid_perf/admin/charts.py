@@ -11,14 +11,15 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from itertools import groupby, pairwise
 
 from django.utils.formats import date_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timezone import localtime
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from paiid_perf.admin.figures import magnitude, number
 
@@ -84,6 +85,15 @@ class Slot:
 
     at: datetime
     values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A slot in words: its moment and its values, each with its unit (a dash for none)."""
+
+    slot: Slot
+    at: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +205,7 @@ def line_chart(chart: Chart) -> SafeString:
             chart.title,
             chart.empty or _("Nothing was measured in this window."),
         )
-    scale, slots = scale_of(chart), slots_of(chart)
+    scale, slots = scale_of(chart), [_told(chart, slot) for slot in slots_of(chart)]
     return format_html(
         '<figure class="perf-chart"><figcaption><span class="perf-chart-title">{title}</span>{legend}</figcaption>'
         '<div class="perf-plot" data-plot=""><svg viewBox="0 0 {width} {height}" role="img" aria-label="{spoken}">'
@@ -301,9 +311,9 @@ def _mark(x: float, marks: Sequence[Mark]) -> SafeString:
     )
 
 
-def _slots(chart: Chart, slots: Sequence[Slot], scale: Scale) -> SafeString:
+def _slots(chart: Chart, slots: Sequence[Told], scale: Scale) -> SafeString:
     """A column for each moment: pointing at it tells its values."""
-    xs = [scale.x(slot.at) for slot in slots]
+    xs = [scale.x(told.slot.at) for told in slots]
     edges = [LEFT, *((a + b) / 2 for a, b in pairwise(xs)), WIDTH - RIGHT]
     rows = (
         (
@@ -313,9 +323,9 @@ def _slots(chart: Chart, slots: Sequence[Slot], scale: Scale) -> SafeString:
             HEIGHT - TOP - BOTTOM,
             x,
             HEIGHT - BOTTOM,
-            _told(chart, slot),
+            _words(chart, told),
         )
-        for slot, x, (left, right) in zip(slots, xs, pairwise(edges), strict=True)
+        for told, x, (left, right) in zip(slots, xs, pairwise(edges), strict=True)
     )
     mark = (
         '<g class="perf-slot"><rect x="{0}" y="{1}" width="{2}" height="{3}"/>'
@@ -324,38 +334,43 @@ def _slots(chart: Chart, slots: Sequence[Slot], scale: Scale) -> SafeString:
     return format_html_join("", mark, rows)
 
 
-def _told(chart: Chart, slot: Slot) -> str:
-    at = moment(slot.at)
+def _told(chart: Chart, slot: Slot) -> Told:
+    return Told(slot, moment(slot.at), tuple(number(value, chart.unit) for value in slot.values))
+
+
+def _words(chart: Chart, told: Told) -> str:
     values = (
-        f"{line.label} {number(value, chart.unit)}"
-        for line, value in zip(chart.lines, slot.values, strict=True)
+        f"{line.label} {text}"
+        for line, value, text in zip(chart.lines, told.slot.values, told.values, strict=True)
         if value is not None
     )
-    return "\n".join((at, *values))
+    return "\n".join((told.at, *values))
 
 
 def moment(at: datetime) -> str:
     """A moment in the reader's zone and language, to the minute."""
-    return date_format(localtime(at), "SHORT_DATETIME_FORMAT")
+    local = localtime(at)
+    return _moment(local, local.utcoffset(), get_language())
 
 
-def _table(chart: Chart, slots: Sequence[Slot]) -> SafeString:
+@lru_cache(maxsize=2_048)
+def _moment(local: datetime, offset: timedelta | None, language: str | None) -> str:
+    """The charts of a page share their moments. Two zones' equal moments are told apart by their offset."""
+    return date_format(local, "SHORT_DATETIME_FORMAT")
+
+
+def _table(chart: Chart, slots: Sequence[Told]) -> SafeString:
     """The same figures, newest first."""
     head = format_html_join("", '<th scope="col">{}</th>', ((line.label,) for line in chart.lines))
-    rows = (
-        (
-            moment(slot.at),
-            format_html_join("", "<td>{}</td>", ((number(value, chart.unit),) for value in slot.values)),
-        )
-        for slot in reversed(slots)
-    )
+    cells = "<td>{}</td>" * len(chart.lines)
+    rows = ((told.at, *told.values) for told in reversed(slots))
     return format_html(
         '<details class="perf-figures"><summary>{}</summary><div class="perf-scroll"><table><thead><tr>'
         '<th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table></div></details>',
         _("Table"),
         _("Time"),
         head,
-        format_html_join("", '<tr><th scope="row">{}</th>{}</tr>', rows),
+        format_html_join("", f'<tr><th scope="row">{{}}</th>{cells}</tr>', rows),
     )
 
 

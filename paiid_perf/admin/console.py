@@ -217,7 +217,7 @@ def _won(rec: Recommendation) -> Won:
 
 def _busiest(start: datetime, end: datetime) -> list[tuple[float, endpoints.Row]]:
     """The endpoints that took most time, each with its share of all of it."""
-    rows = endpoints.totals(start, end)
+    rows = endpoints.totals(start, end, beside=())
     all_ms = sum(row.total_ms for row in rows)
     shown = endpoints.with_percentiles(rows[: 2 * SHOWN], start, end)
     return [(row.total_ms / all_ms if all_ms else 0.0, row) for row in shown]

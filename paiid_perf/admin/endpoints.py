@@ -79,7 +79,11 @@ class Repeat:
     seen: int
 
 
-def totals(start: datetime, end: datetime) -> list[Row]:
+#: What an endpoint's row tells beside its requests, each a series of its own.
+BESIDE = ("api.queries", "api.db_ms", "api.hit_ms", "api.view_ms")
+
+
+def totals(start: datetime, end: datetime, beside: Sequence[str] = BESIDE) -> list[Row]:
     """Every endpoint of [start, end), without percentiles; the one that took most time first."""
     latency: defaultdict[str, list[tuple[str, int, float]]] = defaultdict(list)
     for subject, count, total in sums("api.latency_ms", start, end):
@@ -87,8 +91,7 @@ def totals(start: datetime, end: datetime) -> list[Row]:
         if " " in endpoint:
             latency[endpoint].append((status, count, total))
     more = {
-        name: {subject: (count, total) for subject, count, total in sums(name, start, end)}
-        for name in ("api.queries", "api.db_ms", "api.hit_ms", "api.view_ms")
+        name: {subject: (count, total) for subject, count, total in sums(name, start, end)} for name in beside
     }
     rows = [_row(name, parts, more) for name, parts in latency.items()]
     return sorted(rows, key=lambda row: -row.total_ms)
@@ -197,7 +200,7 @@ def _row(
     requests = sum(count for _status, count, _total in parts)
 
     def mean(series: str) -> float | None:
-        count, total = more[series].get(name, (0, 0.0))
+        count, total = more.get(series, {}).get(name, (0, 0.0))
         return total / count if count else None
 
     return Row(
@@ -207,8 +210,8 @@ def _row(
         total_ms=sum(total for _status, _count, total in parts),
         statements=mean("api.queries"),
         db_ms=mean("api.db_ms"),
-        hits=more["api.hit_ms"].get(name, (0, 0.0))[0],
-        misses=more["api.view_ms"].get(name, (0, 0.0))[0],
+        hits=more.get("api.hit_ms", {}).get(name, (0, 0.0))[0],
+        misses=more.get("api.view_ms", {}).get(name, (0, 0.0))[0],
     )
 
 
