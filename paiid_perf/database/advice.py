@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from paiid_perf.contracts import ADVICE, Check, Proposal, Risk
-from paiid_perf.database.rules.health import blocking_tree
+from paiid_perf.database.rules.health.sessions import blocking_tree
 from paiid_perf.database.types import Finding, Health, Scored
 
 AREA = "database"

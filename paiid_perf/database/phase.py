@@ -27,6 +27,7 @@ from paiid_perf.database.rules import aggregates, insights, scoring, statistics,
 from paiid_perf.database.rules import health as health_rules
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
+from paiid_perf.database.rules.health import vacuum
 from paiid_perf.database.session import Session, connect, is_postgresql
 from paiid_perf.database.types import Finding, Health, RetentionRule
 from paiid_perf.exceptions import ConfigurationError
@@ -115,7 +116,7 @@ def _measured(session: Session, gathered: Gathered) -> list[Finding]:
 
 def _bloat_measured(session: Session, finding: Finding) -> Finding | None:
     wasted = bloat_facts.wasted(session, finding.check, finding.subject)
-    return finding if wasted is None else health_rules.measured_bloat(finding, wasted)
+    return finding if wasted is None else vacuum.measured_bloat(finding, wasted)
 
 
 def _findings(ctx: PhaseContext, health: Health) -> list[Finding]:

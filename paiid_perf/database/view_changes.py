@@ -21,7 +21,7 @@ from paiid_perf.contracts import (
 from paiid_perf.database.actions import views as actions
 from paiid_perf.database.facts import views as facts
 from paiid_perf.database.rules.aggregates import Column, model
-from paiid_perf.database.rules.health import quoted
+from paiid_perf.database.rules.health.common import quoted
 from paiid_perf.database.rules.views import cleaned, digest, index_name
 from paiid_perf.database.session import Session, connect
 from paiid_perf.database.types import MaterializedView, ViewDecision, ViewState

@@ -15,7 +15,7 @@ import sqlglot
 from django.utils.translation import gettext as _
 from sqlglot import exp
 
-from paiid_perf.database.rules.health import quoted
+from paiid_perf.database.rules.health.common import quoted
 from paiid_perf.database.rules.sizes import readable
 from paiid_perf.database.rules.thresholds import limit, source
 from paiid_perf.database.types import Finding, Severity

@@ -9,7 +9,7 @@ from typing import Literal
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.database.rules.health import quoted
+from paiid_perf.database.rules.health.common import quoted
 from paiid_perf.database.rules.thresholds import limit, source
 from paiid_perf.database.types import Finding, RetentionFact, RetentionRule
 

@@ -7,15 +7,11 @@ from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.database.rules.health import (
-    XID_SPACE,
-    connection_share,
-    dead_share,
-    duplicate_indexes,
-    hit_ratio,
-    invalid_indexes,
-    is_stale,
-)
+from paiid_perf.database.rules.health.common import XID_SPACE
+from paiid_perf.database.rules.health.indexes import duplicate_indexes, invalid_indexes
+from paiid_perf.database.rules.health.sessions import connection_share
+from paiid_perf.database.rules.health.vacuum import dead_share, is_stale
+from paiid_perf.database.rules.health.work import hit_ratio
 from paiid_perf.database.rules.thresholds import limit
 from paiid_perf.database.types import Health, Scored, StatementFact, TableFact
 

@@ -16,7 +16,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 
 from paiid_perf.database.index_types import Catalog, Query, Relation, Statement, Table
-from paiid_perf.database.rules.health import quoted
+from paiid_perf.database.rules.health.common import quoted
 from paiid_perf.database.rules.thresholds import limit, source
 from paiid_perf.database.types import Finding
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.database.rules.health import Rule, quoted, ratio
+from paiid_perf.database.rules.health.common import Rule, quoted, ratio
 from paiid_perf.database.rules.thresholds import limit, source
 from paiid_perf.database.types import Finding, Health, Severity, TableFact
 

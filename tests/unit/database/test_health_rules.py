@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paiid_perf.database.rules import health as rules
+from paiid_perf.database.rules.health import indexes, sessions, vacuum, work
 from paiid_perf.database.rules.thresholds import LIMITS, TABLE, limit
 from paiid_perf.database.types import (
     Evidence,
@@ -208,7 +209,7 @@ SAME_KEYS = [
 def test_redundant(narrow: dict[str, Any], wide: dict[str, Any], redundant: bool) -> None:
     index, wider = build.index(name="narrow", **narrow), build.index(name="wide", **wide)
 
-    assert rules.makes_redundant(wider, index) is redundant
+    assert indexes.makes_redundant(wider, index) is redundant
 
 
 def test_of_two_equal_indexes_one_is_named_and_it_is_the_one_less_used() -> None:
@@ -225,12 +226,12 @@ def test_a_small_prefix_index_is_left_in_peace_but_a_small_twin_is_not() -> None
     prefix = [build.index(name="fk", **small), build.index(name="both", keys=(A, B), **small)]
     twins = [build.index(name="x", **small), build.index(name="y", **small)]
 
-    assert list(rules.duplicate_indexes(build.health(indexes=prefix), NOW)) == []
-    assert len(list(rules.duplicate_indexes(build.health(indexes=twins), NOW))) == 1
+    assert list(indexes.duplicate_indexes(build.health(indexes=prefix), NOW)) == []
+    assert len(list(indexes.duplicate_indexes(build.health(indexes=twins), NOW))) == 1
 
 
 keys = st.lists(st.sampled_from([A, B, "c text_ops 100 0"]), min_size=1, max_size=3, unique=True).map(tuple)
-indexes = st.builds(
+some_index = st.builds(
     build.index,
     name=st.text("pqrstuvw", min_size=1, max_size=6),
     keys=keys,
@@ -240,9 +241,9 @@ indexes = st.builds(
 )
 
 
-@given(st.lists(indexes, max_size=8, unique_by=lambda i: i.name))
+@given(st.lists(some_index, max_size=8, unique_by=lambda i: i.name))
 def test_what_is_dropped_is_always_served_by_an_index_that_stays(found: list[Any]) -> None:
-    dropped = {i.name for i in found if any(rules.makes_redundant(w, i) for w in found)}
+    dropped = {i.name for i in found if any(indexes.makes_redundant(w, i) for w in found)}
     staying = [i for i in found if i.name not in dropped]
 
     for index in found:
@@ -274,10 +275,10 @@ def test_the_root_of_a_queue_is_named() -> None:
 
 @given(st.dictionaries(st.integers(1, 6), st.integers(0, 6), max_size=6))
 def test_a_ring_of_waiters_ends(edges: dict[int, int]) -> None:
-    sessions = {pid: build.session(pid=pid, blocked_by=(to,)) for pid, to in edges.items()}
+    waiting = {pid: build.session(pid=pid, blocked_by=(to,)) for pid, to in edges.items()}
 
-    for session in sessions.values():
-        assert rules.blocking_root(session, sessions) in {*edges.values(), *edges}
+    for session in waiting.values():
+        assert sessions.blocking_root(session, waiting) in {*edges.values(), *edges}
 
 
 # --- texts and the table ---------------------------------------------------------------------------------
@@ -286,13 +287,13 @@ def test_a_ring_of_waiters_ends(edges: dict[int, int]) -> None:
 def test_names_that_need_quoting_are_quoted() -> None:
     odd = build.index(schema='My"Schema', name="Order Index", is_valid=False)
 
-    (finding,) = rules.invalid_indexes(build.health(indexes=[odd]), NOW)
+    (finding,) = indexes.invalid_indexes(build.health(indexes=[odd]), NOW)
 
     assert finding.how == 'REINDEX INDEX CONCURRENTLY "My""Schema"."Order Index";'
 
 
 def test_a_literal_in_a_remedy_cannot_break_out() -> None:
-    (finding,) = rules.prepared(
+    (finding,) = sessions.prepared(
         build.health(prepared=[PreparedFact("x'; DROP TABLE t; --", "app", 999)]), NOW
     )
 
@@ -313,14 +314,14 @@ def test_a_panel_that_could_not_be_read_is_told_and_finds_nothing() -> None:
 
 @given(st.integers(0, 10**12), st.integers(0, 10**12))
 def test_hit_ratio_is_a_ratio_or_not_said(hit: int, read: int) -> None:
-    value = rules.hit_ratio(build.database(blocks_hit=hit, blocks_read=read))
+    value = work.hit_ratio(build.database(blocks_hit=hit, blocks_read=read))
 
     assert (value is None) == (hit + read < limit("hit_ratio_blocks"))
     assert value is None or 0 <= value <= 1
 
 
 def test_the_blocking_tree_has_its_holders_at_the_top() -> None:
-    sessions = [
+    waiting = [
         build.session(pid=1, query="holds"),
         build.session(pid=2, query="waits", blocked_by=(1,)),
         build.session(pid=3, query="waits too", blocked_by=(2,)),
@@ -328,7 +329,7 @@ def test_the_blocking_tree_has_its_holders_at_the_top() -> None:
         build.session(pid=5, query="has nothing to do with it"),
     ]
 
-    lines = [" ".join(line.split("gunicorn local: ")) for line in rules.blocking_tree(sessions)]
+    lines = [" ".join(line.split("gunicorn local: ")) for line in sessions.blocking_tree(waiting)]
 
     assert [line[: len(line) - len(line.lstrip())] + line.split()[0] for line in lines] == [
         "0",
@@ -342,14 +343,14 @@ def test_the_blocking_tree_has_its_holders_at_the_top() -> None:
 def test_a_ring_of_waiting_ends() -> None:
     ring = [build.session(pid=1, blocked_by=(2,)), build.session(pid=2, blocked_by=(1,))]
 
-    assert rules.blocking_tree(ring) == []
+    assert sessions.blocking_tree(ring) == []
 
 
 def test_what_was_measured_stands_in_place_of_the_estimate() -> None:
     health = build.health(tables=[build.table(pages=20_000, heap_bytes=160 * MB)])
-    (found,) = rules.bloat(health, NOW)
+    (found,) = vacuum.bloat(health, NOW)
 
-    measured = rules.measured_bloat(found, 120 * MB)
+    measured = vacuum.measured_bloat(found, 120 * MB)
     assert measured is not None
     assert measured.numbers["wasted_bytes"] == 120 * MB
-    assert rules.measured_bloat(found, 10 * MB) is None
+    assert vacuum.measured_bloat(found, 10 * MB) is None

@@ -16,6 +16,7 @@ from paiid_perf.database import advice
 from paiid_perf.database.facts.metrics import Sample, gauges
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules import scoring
+from paiid_perf.database.rules.health import indexes
 from paiid_perf.database.types import Evidence, Health, KeyFact, Panel
 from tests.unit.database import build
 from tests.unit.database.build import NOW
@@ -106,7 +107,7 @@ def test_what_passes_by_itself_is_no_recommendation() -> None:
 
 def test_an_index_that_the_advisor_drops_is_not_advised_twice() -> None:
     twins = build.health(indexes=[build.index(name="one", scans=5), build.index(name="two", scans=50)])
-    found = list(rules.duplicate_indexes(twins, NOW))
+    found = list(indexes.duplicate_indexes(twins, NOW))
     drop = Proposal(
         "database", "index_drop", "one", "Drop", "twin", how='DROP INDEX CONCURRENTLY "public"."one";'
     )
