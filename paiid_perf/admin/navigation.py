@@ -33,7 +33,13 @@ TABS: tuple[tuple[str | Promise, Mapping[str, str | Promise]], ...] = (
     ),
     (gettext_lazy("Cache"), {"paiid_perf_cache": ""}),
     (gettext_lazy("Database"), {"paiid_perf_database": ""}),
-    (gettext_lazy("System"), {"paiid_perf_system": ""}),
+    (
+        gettext_lazy("System"),
+        {
+            "paiid_perf_system": gettext_lazy("System"),
+            "paiid_perf_outlook": gettext_lazy("Outlook"),
+        },
+    ),
     (
         gettext_lazy("Alerts"),
         {

@@ -113,12 +113,13 @@ WATCHED: Mapping[str, Watched] = {
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """A metric's forecast, and when it ends. ``now`` is the newest whole step's value."""
+    """A metric's past in equal steps up to ``end``, its forecast from there, and when it ends."""
 
     metric: str
     subject: str
     grain: Grain
-    now: float
+    values: tuple[float, ...]
+    end: datetime
     forecast: Forecast
     reach: Reach | None
 
@@ -163,6 +164,8 @@ class Outlook:
         return {
             "metric": self.metric,
             "subject": self.subject,
+            "label": self.label,
+            "unit": WATCHED[self.metric].unit,
             "text": self.text(),
             "method": self.forecast.method,
             "error": round(self.forecast.error, 3),
@@ -172,11 +175,12 @@ class Outlook:
 
 def outlooks(now: datetime) -> list[Outlook]:
     """The forecast of each watched metric and each of its subjects that has past enough."""
-    return [found for name, watched in WATCHED.items() for found in _of(name, watched, now)]
+    return [found for name in WATCHED for found in of(name, now)]
 
 
-def _of(name: str, watched: Watched, now: datetime) -> Iterator[Outlook]:
-    done: set[str] = set()
+def of(name: str, now: datetime) -> Iterator[Outlook]:
+    """The forecasts of one metric of WATCHED."""
+    watched, done = WATCHED[name], set[str]()
     for grain in GRAINS if watched.by_hours else GRAINS[:1]:
         # Up to the last whole step: a day that has begun has seen its night only.
         end = now - timedelta(seconds=now.timestamp() % grain.step.total_seconds())
@@ -185,7 +189,8 @@ def _of(name: str, watched: Watched, now: datetime) -> Iterator[Outlook]:
             ahead = rules.forecast(values, grain.season, grain.ahead) if subject not in done else None
             if ahead is not None:
                 done.add(subject)
-                yield Outlook(name, subject, grain, values[-1], ahead, _reach(ahead, grain, watched.limit))
+                found = _reach(ahead, grain, watched.limit)
+                yield Outlook(name, subject, grain, tuple(values), end, ahead, found)
 
 
 def _largest(series: Series) -> list[tuple[str, Sequence[Sample]]]:

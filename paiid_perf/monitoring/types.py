@@ -134,3 +134,40 @@ class Reach:
 
     earliest: int
     latest: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Work that comes: arrivals a second, seconds that one takes, and how many do it now (None: not known)."""
+
+    name: str
+    arrivals: float
+    service_s: float
+    have: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Staffing:
+    """``factor`` times a load: how many are busy on average, how many are needed, and the share that would wait."""
+
+    load: Load
+    factor: float
+    busy: float
+    needed: int
+    waits: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How much of a resource is in use: bytes, or workers."""
+
+    resource: str
+    amount: float
+
+
+@dataclass(frozen=True, slots=True)
+class Expense:
+    """What a use costs a day."""
+
+    use: Use
+    per_day: float

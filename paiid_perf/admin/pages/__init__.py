@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from paiid_perf.admin.pages import cache, database, endpoint, endpoints, queries, query, settings, system
+from paiid_perf.admin.pages import (
+    cache,
+    database,
+    endpoint,
+    endpoints,
+    outlook,
+    queries,
+    query,
+    settings,
+    system,
+)
 from paiid_perf.admin.pages.base import ConsoleAdmin
 from paiid_perf.models import Metric, StatementSnapshot
 
@@ -20,6 +30,7 @@ class MetricAdmin(ConsoleAdmin):
         *endpoint.PAGES,
         *cache.PAGES,
         *system.PAGES,
+        *outlook.PAGES,
         *database.PAGES,
         *settings.PAGES,
     )
