@@ -17,7 +17,7 @@ from paiid_perf.database.facts import health as facts
 from paiid_perf.database.facts.metrics import Meter
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules import pool as pool_rules
-from paiid_perf.database.rules import scoring, storage, tuning
+from paiid_perf.database.rules import scoring, sizes, storage, tuning
 from paiid_perf.database.session import connect
 from paiid_perf.database.types import Health, Panel
 from paiid_perf.models import Metric
@@ -154,10 +154,10 @@ def test_bloat_is_seen_and_a_fresh_table_has_none(plant: Any, look: Any) -> None
     plant("DELETE FROM fat WHERE a % 10 <> 0", "VACUUM ANALYZE fat")
     holed = next(t for t in look().tables.rows if t.name == "fat")
 
-    assert rules.table_bloat(sound) < sound.heap_bytes * 0.1
-    assert rules.table_bloat(holed) > holed.heap_bytes * 0.8
+    assert sizes.table_bloat(sound) < sound.heap_bytes * 0.1
+    assert sizes.table_bloat(holed) > holed.heap_bytes * 0.8
     index = next(i for i in look().indexes.rows if i.name == "fat_a")
-    assert rules.index_bloat(index) > index.bytes * 0.5
+    assert sizes.index_bloat(index) > index.bytes * 0.5
 
 
 def test_a_sequence_near_its_columns_end(plant: Any, look: Any) -> None:
