@@ -17,6 +17,7 @@ from paiid_perf.cache.types import CacheStrategy, CacheWarmer
 from paiid_perf.conf import SETTING, get_settings, known_settings, unknown_settings
 from paiid_perf.database.types import IndexCandidate, RetentionRule
 from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.monitoring.misfits import misfits
 from paiid_perf.optimization.plan import in_window
 from paiid_perf.registry import registry
 from paiid_perf.security.deploy_checks import CHECKS as SECURITY_CHECKS
@@ -55,6 +56,8 @@ def _unusable_settings() -> Messages:
     except (ConfigurationError, TypeError) as error:
         yield checks.Error(f"settings.{SETTING} cannot be used: {error}", id="paiid_perf.E002")
         return
+    for key, wrong in misfits(settings):
+        yield checks.Error(f"settings.{SETTING}[{key!r}] {wrong}.", id="paiid_perf.E002")
     for key, alias, known in (
         ("DATABASE", settings.DATABASE, set(connections)),
         ("CACHE", settings.CACHE, set(django_settings.CACHES)),

@@ -26,7 +26,8 @@ def run(ctx: PhaseContext) -> PhaseResult:
     evaluation = actions.evaluate(ctx.now, ctx.settings)
     open_alerts = list(Alert.objects.exclude(status=Alert.Status.RESOLVED).select_related("rule"))
     outlooks = outlook.outlooks(ctx.now)
-    ctx.propose([*map(_advice, open_alerts), *outlook.advice(outlooks)])
+    asking = [alert for alert in open_alerts if alert.rule.metric not in WITHOUT_ADVICE]
+    ctx.propose([*map(_advice, asking), *outlook.advice(outlooks)])
     return PhaseResult(
         "succeeded",
         f"{stored} metric rows stored, {rolled} rolled up, {len(open_alerts)} alert(s) open",
@@ -114,6 +115,8 @@ def _advice(alert: Alert) -> Proposal:
     )
 
 
+#: An anomaly says that something changed, not that it is wrong: the alert is enough.
+WITHOUT_ADVICE = ("anomaly",)
 ADVICE_OF = {
     "api_p95_ms": _(
         "Look at the endpoints with most total time: their queries, and whether they can be cached."
@@ -131,9 +134,22 @@ ADVICE_OF = {
     "disk_percent": _("Set retention rules for the tables that only grow, or add disk."),
     "db_connections_percent": _("Connections run out: a pool in each process, or one between, needs fewer."),
     "celery_queue_depth": _("Tasks come faster than the workers do them: add workers, or do less by task."),
-    "api_burn_rate": _(
-        "At this rate of errors the availability objective is missed: look at the answers from 500 on."
+    **dict.fromkeys(
+        ("api_burn_rate", "api_slow_burn_rate"),
+        _("At this rate of errors the availability objective is missed: look at the answers from 500 on."),
     ),
+    **dict.fromkeys(
+        ("api_latency_burn_rate", "api_slow_latency_burn_rate"),
+        _("At this rate the latency objective is missed: look at the endpoints with most total time."),
+    ),
+    "db_replication_lag_s": _(
+        "A replica is behind: look for long transactions on it, and for its network, disk and CPU."
+    ),
+    "db_txid_age_percent": _(
+        "Autovacuum does not freeze: end old transactions, drop unused replication slots, then VACUUM FREEZE."
+    ),
+    "celery_queue_age_s": _("Tasks wait too long: add workers, or give long tasks a queue of their own."),
+    "celery_beat_silent_s": _("Start Celery beat: without it no metric is collected and no alert judged."),
 }
 
 PHASE = Phase(AREA, str(_("Monitoring")), 40, run)
