@@ -13,8 +13,9 @@ import os
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from paiid_perf.conf import get_settings
@@ -27,7 +28,7 @@ logger = logging.getLogger("paiid_perf")
 
 #: Events after which the next caller folds the buffer itself instead of waiting for the flusher.
 BUFFER = 4_096
-#: Series that a process keeps apart; the rest of each name is one series, OTHER.
+#: Series of each name that a process keeps apart; the rest of the name is one series, OTHER.
 SERIES_CAP = 5_000
 #: Series-minutes that may wait for a sink that does not answer; beyond, the oldest go and are counted.
 WAITING_CAP = 20_000
@@ -51,6 +52,16 @@ class RequestSeen(NamedTuple):
     size: int
 
 
+@dataclass(slots=True)
+class Answers:
+    """The requests of one endpoint, minute and status class that are folded at once."""
+
+    latency: Cell = field(default_factory=Cell)
+    queries: int = 0
+    db_ms: float = 0.0
+    size: int = 0
+
+
 class Recorder:
     """The process' recorder. ``clock`` gives epoch seconds; ``sink`` takes what was gathered."""
 
@@ -64,7 +75,7 @@ class Recorder:
         self._requests: deque[RequestSeen] = deque()
         self._events: deque[tuple[float, int, str, str, float]] = deque()
         self._cells: dict[Series, Cell] = {}
-        self._known: set[tuple[str, str]] = set()
+        self._known: defaultdict[str, set[str]] = defaultdict(set)
         self._fold_lock = threading.Lock()
         self._flush_lock = threading.Lock()
         self._start_lock = threading.Lock()
@@ -108,23 +119,36 @@ class Recorder:
     def fold(self) -> None:
         """Move what is buffered into the cells."""
         with self._fold_lock:
-            for _ in range(len(self._requests)):
-                self._fold_request(self._requests.popleft())
+            self._fold_requests()
             for _ in range(len(self._events)):
                 self._fold_event(*self._events.popleft())
 
-    def _fold_request(self, seen: RequestSeen) -> None:
-        minute = int(seen.at) // 60 * 60
-        by_status = self._cell(minute, "api.latency_ms", f"{seen.endpoint} {seen.status // 100}xx")
-        _observe(by_status, seen.ms)
-        for name, value in (
-            ("api.queries", seen.queries),
-            ("api.db_ms", seen.db_ms),
-            ("api.bytes", seen.size),
+    def _fold_requests(self) -> None:
+        # One look-up a request; the series are looked up once for each endpoint.
+        seen: dict[tuple[int, str, int], Answers] = {}
+        take = self._requests.popleft
+        for _ in range(len(self._requests)):
+            at, endpoint, status, ms, queries, db_ms, size = take()
+            key = int(at) // 60 * 60, endpoint, status // 100
+            answers = seen.get(key)
+            if answers is None:
+                answers = seen[key] = Answers()
+            _observe(answers.latency, ms)
+            answers.queries += queries
+            answers.db_ms += db_ms
+            answers.size += size
+        for (minute, endpoint, status), answers in seen.items():
+            self._fold_answers(minute, endpoint, status, answers)
+
+    def _fold_answers(self, minute: int, endpoint: str, status: int, answers: Answers) -> None:
+        latency = answers.latency
+        self._cell(minute, "api.latency_ms", f"{endpoint} {status}xx").merge(latency)
+        for name, total in (
+            ("api.queries", answers.queries),
+            ("api.db_ms", answers.db_ms),
+            ("api.bytes", answers.size),
         ):
-            cell = self._cell(minute, name, seen.endpoint)
-            cell.count += 1
-            cell.total += value
+            self._cell(minute, name, endpoint).merge(Cell(latency.count, total))
 
     def _fold_event(self, at: float, kind: int, name: str, subject: str, value: float) -> None:
         cell = self._cell(int(at) // 60 * 60, name, subject)
@@ -145,12 +169,11 @@ class Recorder:
             return self._cells.setdefault(series, Cell())
 
     def _admitted(self, name: str, subject: str) -> str:
-        if (name, subject) in self._known:
-            return subject
-        if len(self._known) >= SERIES_CAP:
-            return OTHER
-        subject = subject[:SUBJECT_LENGTH]
-        self._known.add((name, subject))
+        subject, known = subject[:SUBJECT_LENGTH], self._known[name]
+        if subject not in known:
+            if len(known) >= SERIES_CAP:
+                return OTHER
+            known.add(subject)
         return subject
 
     # --- handing over --------------------------------------------------------------------------------

@@ -29,10 +29,15 @@ class Cell:
 
     def merge(self, other: Cell) -> None:
         """Add what another process or thread saw."""
-        self.count += other.count
-        self.total += other.total
-        for bucket, seen in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + seen
+        self.add(other.count, other.total, other.buckets)
+
+    def add(self, count: int, total: float, buckets: Mapping[int, int]) -> None:
+        """Add so many, their sum, and how many there are in each bucket."""
+        self.count += count
+        self.total += total
+        own = self.buckets
+        for bucket, seen in buckets.items():
+            own[bucket] = own.get(bucket, 0) + seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,11 @@ def _merged(rows: Iterable[tuple[str, str, int, float, dict[Any, int]]], at: dat
     for name, subject, count, total, buckets in rows:
         if name in FINE:
             subject = subject.partition(FINE[name])[0]
-        cells.setdefault((name, subject), Cell()).merge(Cell(count, total, buckets))
+        cell = cells.get((name, subject))
+        if cell is None:
+            cells[name, subject] = Cell(count, total, buckets)
+        else:
+            cell.add(count, total, buckets)
     return [
         Row(name, subject, at, cell.count, cell.total, cell.buckets)
         for (name, subject), cell in sorted(cells.items())
