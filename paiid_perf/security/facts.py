@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import platform
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
+from pathlib import Path
 from typing import Any
 
 import django
@@ -17,10 +20,12 @@ from django.urls import NoReverseMatch, reverse
 
 from paiid_perf.conf import Settings
 from paiid_perf.models import BlockedAddress, SecurityEvent
+from paiid_perf.security import chain
 from paiid_perf.security.campaigns import FAILURES, INJECTIONS, KINDS, PROBES
 from paiid_perf.security.networks import parse_networks
+from paiid_perf.security.rules import advisories, dangers, vulnerable
 from paiid_perf.security.sink import KIND
-from paiid_perf.security.types import DeployMessage, EventCount, SecurityFacts, Trace, Version
+from paiid_perf.security.types import DeployMessage, EventCount, SecurityFacts, Trace, Version, Vulnerable
 
 LIMITED_BACKEND = "paiid_perf.security.backends.LimitedLoginBackend"
 #: Packages that show code, settings or queries to whoever finds them.
@@ -31,6 +36,12 @@ DEBUG_PACKAGES = {
     "django_pdb": "django-pdb",
     "django_browser_reload": "django-browser-reload",
 }
+logger = logging.getLogger("paiid_perf")
+
+#: Newest rows of the chain of events that a run follows; ``perf events`` follows it all.
+CHAIN_ROWS = 20_000
+#: A larger file is none of advisories.
+ADVISORY_BYTES = 50_000_000
 #: Kinds of events that one look for campaigns reads.
 TRACES = 50_000
 _FAST_HASHERS = ("MD5", "SHA1", "Unsalted", "Crypt")
@@ -68,7 +79,29 @@ def read(settings: Settings, now: datetime) -> SecurityFacts:
         blocked=BlockedAddress.objects.filter(Q(expires_at=None) | Q(expires_at__gt=now)).count(),
         built_statements=built_statements(now - timedelta(days=1)),
         today=now.date(),
+        vulnerable=vulnerable_distributions(settings.ADVISORIES),
+        dangers=dangers(lambda name, default: getattr(django_settings, name, default)),
+        chain=chain.verify(last=CHAIN_ROWS),
     )
+
+
+def vulnerable_distributions(where: str) -> tuple[Vulnerable, ...] | None:
+    """What is installed and named by the advisories in that file or directory; None where there are none to read."""
+    documents = list(_documents(Path(where))) if where else []
+    if not documents:
+        return None
+    names = {one.metadata["Name"]: one.version for one in distributions() if one.metadata["Name"]}
+    return vulnerable(names, advisories.read(documents))
+
+
+def _documents(place: Path) -> Iterator[Any]:
+    """The JSON file, or every one in the directory; one that cannot be read is logged and left out."""
+    for path in sorted(place.rglob("*.json")) if place.is_dir() else [place]:
+        try:
+            if path.stat().st_size <= ADVISORY_BYTES:
+                yield json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            logger.warning("The advisories in %s cannot be read: %s", path, error)
 
 
 def deploy_messages() -> tuple[DeployMessage, ...]:

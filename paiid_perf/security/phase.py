@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -31,6 +33,9 @@ def run(ctx: PhaseContext) -> PhaseResult:
             "deploy": [{"id": m.id, "message": m.message, "hint": m.hint} for m in found.deploy],
             "events_last_day": dict(found.events),
             "password_profile": rules.password_profile(found.validators, found.minimum_length),
+            "policies": [asdict(policy) for policy in rules.policies(found)],
+            "vulnerable": [asdict(one) for one in found.vulnerable or ()],
+            "event_chain": asdict(found.chain),
             "versions": {v.product: v.installed for v in found.versions},
             "pruned": pruned,
         },

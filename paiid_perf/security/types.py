@@ -158,6 +158,53 @@ class Version:
     installed: str
 
 
+#: The parts that the security score is told by.
+Policy = Literal["inspection", "passwords", "limits", "sessions", "transport", "software"]
+
+
+@dataclass(frozen=True, slots=True)
+class Deduction:
+    """Points that a policy's score loses through one measure."""
+
+    measure: str
+    label: str
+    points: float
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyScore:
+    """What one policy is worth, 0–100 (None: nothing can be said)."""
+
+    policy: Policy
+    score: float | None
+    deductions: tuple[Deduction, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Vulnerable:
+    """An installed distribution that advisories name."""
+
+    name: str
+    installed: str
+    ids: tuple[str, ...]
+    fixed: str = ""
+    """The lowest version that mends all of them; empty where none is known."""
+    severity: Severity = "medium"
+    """The gravest that the advisories say; ``medium`` where they say none."""
+    summary: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.installed} ({', '.join(self.ids)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Danger:
+    """A setting that opens what Django keeps shut."""
+
+    setting: str
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class SecurityFacts:
     """The state of the site's defences, read once per run."""
@@ -191,6 +238,10 @@ class SecurityFacts:
     built_statements: tuple[str, ...] = ()
     """Lines of code that built SQL from what a request carried, in the last day."""
     today: date = date.min
+    vulnerable: tuple[Vulnerable, ...] | None = None
+    """Installed distributions that advisories name; None: there are no advisories to look in."""
+    dangers: tuple[Danger, ...] = ()
+    chain: ChainState = ChainState(0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from paiid_perf.exceptions import (
 from paiid_perf.models import Mark, OptimizationRun, Recommendation
 from paiid_perf.optimization import health as site_health
 from paiid_perf.optimization import ledger, marks, reports, runner
-from paiid_perf.security import blocks
+from paiid_perf.security import blocks, chain
 
 DONE, PHASE_FAILED, USAGE, ALREADY_RUNNING = 0, 1, 2, 3
 EPILOG = """
@@ -426,6 +426,25 @@ def _unban(command: Command, options: dict[str, Any]) -> int:
     return DONE
 
 
+def _events(command: Command, options: dict[str, Any]) -> int:
+    state = chain.verify()
+    if options["json"]:
+        command.tell(asdict(state))
+    elif state.broken_at is None:
+        command.stdout.write(f"{state.checked} security events are as they were written.")
+    else:
+        told = {
+            "changed": "was changed",
+            "missing": "is missing",
+            "seal": "does not fit: the chain's own row was changed, or SECRET_KEY without SECRET_KEY_FALLBACKS",
+            "no_chain": "has no chain: its row was removed",
+        }
+        command.stdout.write(
+            f"event number {state.broken_at} {told[state.why]} ({state.checked} before it are whole)."
+        )
+    return DONE if state.broken_at is None else PHASE_FAILED
+
+
 def _nothing(parser: ArgumentParser) -> None:
     """No arguments."""
 
@@ -444,6 +463,7 @@ ACTIONS: dict[str, tuple[str, Callable[[ArgumentParser], None], Work]] = {
     "reopen": ("Undo a dismissal.", _id_argument, _on_row(ledger.reopen)),
     "ban": ("Answer a network with 403.", _ban_arguments, _ban),
     "unban": ("Let a blocked network in again.", _network_argument, _unban),
+    "events": ("Check that no security event was changed or removed.", _json_argument, _events),
     "mark": ("Draw a mark on every chart, now: a deployment, a campaign.", _mark_arguments, _mark),
     "settle": ("Judge the changes whose window is over.", _nothing, _settle),
 }

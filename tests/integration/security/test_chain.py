@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
 from django.core.exceptions import PermissionDenied
+from django.core.management import call_command
 from django.utils import timezone
 
 from paiid_perf.conf import get_settings
@@ -121,3 +123,14 @@ def test_deleting_a_user_leaves_the_chain_whole(django_user_model):
     user.delete()
     assert SecurityEvent.objects.get().user_id is None
     assert chain.verify() == ChainState(1)
+
+
+def test_the_command_says_where_it_breaks(capsys):
+    write("203.0.113.1", "203.0.113.2")
+    call_command("perf", "events")
+    assert capsys.readouterr().out == "2 security events are as they were written.\n"
+    rows().filter(number=2).update(kind="y")
+    with pytest.raises(SystemExit) as stop:
+        call_command("perf", "events", "--json")
+    assert stop.value.code == 1
+    assert json.loads(capsys.readouterr().out) == {"checked": 1, "broken_at": 2, "why": "changed"}

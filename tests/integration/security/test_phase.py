@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -155,3 +156,34 @@ def test_history_stores_hashes_and_is_capped(classic):
     assert record.password == user.password != "First-Pass-1"
     assert HISTORY_CAP <= 12
     assert django_settings.AUTH_PASSWORD_VALIDATORS[3]["OPTIONS"]["last"] <= HISTORY_CAP
+
+
+def advisory(fixed):
+    events = [{"introduced": "0"}, {"fixed": fixed}]
+    affected = {
+        "package": {"ecosystem": "PyPI", "name": "Django"},
+        "ranges": [{"type": "ECOSYSTEM", "events": events}],
+    }
+    return {"id": "GHSA-x", "aliases": ["CVE-2099-1"], "summary": "Open.", "affected": [affected]}
+
+
+def test_installed_packages_are_looked_up_in_the_advisories(settings, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "django.json").write_text(json.dumps(advisory("99.1")))
+    (tmp_path / "old.json").write_text(json.dumps(advisory("0.1")))
+    (tmp_path / "broken.json").write_text("{")
+    settings.PAIID_PERF = {**settings.PAIID_PERF, "ADVISORIES": str(tmp_path)}
+    context, result = run()
+    (found,) = result.details["vulnerable"]
+    assert (found["name"], found["fixed"], found["ids"]) == ("Django", "99.1", ("CVE-2099-1",))
+    assert "security.vulnerable.Django" in {proposal.key for proposal in context.proposed}
+    assert {policy["policy"] for policy in result.details["policies"]} >= {"software", "transport"}
+    json.dumps(result.details)
+
+
+def test_advisories_that_name_nothing_are_no_lack_of_advisories(settings, tmp_path):
+    for where, expected in ((tmp_path / "none.json", None), (tmp_path / "audit.json", 1.0)):
+        (tmp_path / "audit.json").write_text(json.dumps({"dependencies": [], "fixes": []}))
+        settings.PAIID_PERF = {**settings.PAIID_PERF, "ADVISORIES": str(where)}
+        _context, result = run()
+        assert {check.name: check.value for check in result.checks}["vulnerabilities"] == expected

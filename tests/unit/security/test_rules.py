@@ -36,6 +36,7 @@ HARDENED = SecurityFacts(
     debug_packages=(),
     trusts_everyone=False,
     today=date(2026, 6, 1),
+    vulnerable=(),
 )
 STARTPROJECT = replace(
     HARDENED,

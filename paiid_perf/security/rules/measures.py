@@ -1,77 +1,23 @@
-"""PURE: what the site's defences are worth, what would improve them, who is to be banned."""
+"""What the site's defences are worth, and what would improve them."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from paiid_perf.contracts import ADVICE, Check, Proposal
 from paiid_perf.security import eol
-from paiid_perf.security.networks import caller
-from paiid_perf.security.types import Ban, EventCount, Rate, SecurityFacts, Version
+from paiid_perf.security.types import Deduction, Policy, PolicyScore, SecurityFacts, Version, Vulnerable
 
 if TYPE_CHECKING:
     from django.utils.functional import _StrPromise as StrPromise
 
 AREA = "security"
-
-# --- rates -------------------------------------------------------------------------------------------
-
-_RATE = re.compile(r"\s*(\d+)\s*/\s*(\d*)\s*([smhd])\s*\Z")
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-def parse_rate(text: str) -> Rate:
-    """``5/5m`` → 5 in 300 seconds (``n/[k](s|m|h|d)``); ValueError names a text that is none."""
-    match = _RATE.match(text)
-    if match is None or int(match[1]) < 1 or match[2] == "0":
-        raise ValueError(f"{text!r} is no rate: write 5/5m, 3/h or 60/m.")
-    return Rate(int(match[1]), int(match[2] or 1) * _UNITS[match[3]])
-
-
-# --- bans --------------------------------------------------------------------------------------------
-
-#: What an event adds to its address' score, by kind, else by severity. A person who mistypes a password stays far
-#: below a ban; a second blocked injection passes it.
-WEIGHTS: dict[str, int] = {
-    "input_sqli": 50,
-    "input_xss": 50,
-    "login_failed": 5,
-    "login_locked": 5,
-    "info": 0,
-    "low": 2,
-    "medium": 5,
-    "high": 25,
-    "critical": 100,
-}
-
-
-def bans(events: Iterable[EventCount], score: int, ban_for: timedelta) -> list[Ban]:
-    """The networks whose weighted events reach ``score`` (IPv6 by /64), each with its reason."""
-    sums: dict[str, int] = {}
-    causes: dict[str, set[str]] = {}
-    for event in events:
-        weight = WEIGHTS.get(event.kind, WEIGHTS[event.severity]) * event.count
-        network = caller(event.address)
-        sums[network] = sums.get(network, 0) + weight
-        if weight:
-            causes.setdefault(network, set()).add(event.kind)
-    return [
-        Ban(
-            network,
-            ban_for,
-            _("score %(sum)d: %(kinds)s") % {"sum": total, "kinds": ", ".join(sorted(causes[network]))},
-        )
-        for network, total in sums.items()
-        if total >= score
-    ]
-
 
 # --- the score ---------------------------------------------------------------------------------------
 
@@ -83,6 +29,7 @@ class Measure:
     name: str
     label: StrPromise
     weight: float
+    policy: Policy
     read: Callable[[SecurityFacts], float | None]
     hint: StrPromise
     how: str
@@ -197,6 +144,23 @@ def _versions(facts: SecurityFacts) -> float | None:
     return 1 - len(unsupported(facts)) / len(facts.versions)
 
 
+def _vulnerabilities(facts: SecurityFacts) -> float | None:
+    """None without advisories to look in; each vulnerable package costs a quarter, a grave one all of it."""
+    if facts.vulnerable is None:
+        return None
+    if any(found.severity in ("high", "critical") for found in facts.vulnerable):
+        return 0.0
+    return max(0.0, 1 - len(facts.vulnerable) / 4)
+
+
+def _dangers(facts: SecurityFacts) -> float:
+    return max(0.0, 1 - len(facts.dangers) / 3)
+
+
+def _event_chain(facts: SecurityFacts) -> float:
+    return float(facts.chain.broken_at is None)
+
+
 def _sessions(facts: SecurityFacts) -> float:
     if facts.session_pickled:
         return 0.0
@@ -208,11 +172,13 @@ def _exposure(facts: SecurityFacts) -> float:
     return 1 - sum(bad) / len(bad)
 
 
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 MEASURES: tuple[Measure, ...] = (
     Measure(
         "secrets",
         gettext_lazy("Secret key, DEBUG and allowed hosts"),
         16,
+        "transport",
         _secrets,
         gettext_lazy("Turn DEBUG off, use a random SECRET_KEY of 50 characters, and name the hosts."),
         "DEBUG = False\n"
@@ -223,6 +189,7 @@ MEASURES: tuple[Measure, ...] = (
         "transport",
         gettext_lazy("HTTPS only"),
         12,
+        "transport",
         _transport,
         gettext_lazy("Redirect to HTTPS and send HSTS; start with an hour, then a year."),
         "SECURE_SSL_REDIRECT = True\nSECURE_HSTS_SECONDS = 31_536_000\n"
@@ -234,6 +201,7 @@ MEASURES: tuple[Measure, ...] = (
         "cookies",
         gettext_lazy("Cookies over HTTPS only and out of reach of scripts"),
         10,
+        "transport",
         _cookies,
         gettext_lazy("Mark the session and CSRF cookies Secure and the session cookie HttpOnly."),
         "SESSION_COOKIE_SECURE = True\nCSRF_COOKIE_SECURE = True\nSESSION_COOKIE_HTTPONLY = True",
@@ -243,6 +211,7 @@ MEASURES: tuple[Measure, ...] = (
         "headers",
         gettext_lazy("Protective middleware and headers"),
         8,
+        "transport",
         _headers,
         gettext_lazy("Keep Django's security, CSRF and clickjacking middleware with their defaults."),
         'MIDDLEWARE = ["django.middleware.security.SecurityMiddleware", …,\n'
@@ -254,6 +223,7 @@ MEASURES: tuple[Measure, ...] = (
         "content_security_policy",
         gettext_lazy("A Content-Security-Policy"),
         8,
+        "transport",
         _csp,
         gettext_lazy("Send a policy without unsafe-inline: it is what stops the XSS that escaping missed."),
         "# Django 6.0: django.middleware.csp.ContentSecurityPolicyMiddleware and\n"
@@ -265,6 +235,7 @@ MEASURES: tuple[Measure, ...] = (
         "passwords",
         gettext_lazy("Password policy"),
         12,
+        "passwords",
         _passwords,
         gettext_lazy("Use the nist profile (15 characters and a common-password list) or the classic one."),
         "from paiid_perf.security.profiles import password_validators\n\n"
@@ -275,6 +246,7 @@ MEASURES: tuple[Measure, ...] = (
         "hashing",
         gettext_lazy("Password hashing"),
         6,
+        "passwords",
         _hashing,
         gettext_lazy("Hash with PBKDF2, scrypt or Argon2, and list no fast hasher."),
         'PASSWORD_HASHERS = ["django.contrib.auth.hashers.PBKDF2PasswordHasher",\n'
@@ -285,6 +257,7 @@ MEASURES: tuple[Measure, ...] = (
         "login_limits",
         gettext_lazy("Login limits"),
         12,
+        "limits",
         _login,
         gettext_lazy("Put LimitedLoginBackend first: attempts are counted before a password is hashed."),
         'AUTHENTICATION_BACKENDS = ["paiid_perf.security.backends.LimitedLoginBackend",\n'
@@ -295,6 +268,7 @@ MEASURES: tuple[Measure, ...] = (
         "inspection",
         gettext_lazy("Input inspection"),
         4,
+        "inspection",
         _inspection,
         gettext_lazy("Report what looks like an attack; block once the reports show no false alarm."),
         'PAIID_PERF = {"INSPECTION": "block"}',
@@ -303,6 +277,7 @@ MEASURES: tuple[Measure, ...] = (
         "admin_address",
         gettext_lazy("The admin's address"),
         2,
+        "transport",
         _admin,
         gettext_lazy("Serve the admin under an address that scanners do not try."),
         'path("backoffice-7f3a/", admin.site.urls)',
@@ -312,15 +287,27 @@ MEASURES: tuple[Measure, ...] = (
         "supported_versions",
         gettext_lazy("Supported versions"),
         8,
+        "software",
         _versions,
         gettext_lazy("Move off what its makers no longer patch."),
         "",
         "ASVS 15.2.1",
     ),
     Measure(
+        "vulnerabilities",
+        gettext_lazy("No known vulnerabilities"),
+        10,
+        "software",
+        _vulnerabilities,
+        gettext_lazy("Update what advisories name; keep the advisory file fresh."),
+        'PAIID_PERF = {"ADVISORIES": "/srv/advisories/"}  # OSV files, or what pip-audit -f json wrote',
+        "ASVS 15.2.1",
+    ),
+    Measure(
         "sessions",
         gettext_lazy("Sessions"),
         3,
+        "sessions",
         _sessions,
         gettext_lazy("Serialise sessions as JSON and end them within two weeks."),
         "SESSION_COOKIE_AGE = 60 * 60 * 24 * 14\n"
@@ -331,12 +318,33 @@ MEASURES: tuple[Measure, ...] = (
         "exposure",
         gettext_lazy("Open doors"),
         5,
+        "transport",
         _exposure,
         gettext_lazy(
             "Name the origins that CORS allows and the proxies you trust; no debug tools in production."
         ),
         'CORS_ALLOW_ALL_ORIGINS = False\nPAIID_PERF = {"TRUSTED_PROXIES": ("10.0.0.0/8",)}',
         "ASVS 3.4.2",
+    ),
+    Measure(
+        "dangerous_settings",
+        gettext_lazy("No dangerous settings"),
+        6,
+        "transport",
+        _dangers,
+        gettext_lazy("Change the settings that are named: each opens what Django keeps shut."),
+        "",
+        "ASVS 13.4",
+    ),
+    Measure(
+        "event_chain",
+        gettext_lazy("Security events as they were written"),
+        4,
+        "inspection",
+        _event_chain,
+        gettext_lazy("Somebody changed or removed events: compare with what the security logger was told."),
+        "",
+        "ASVS 16.4.2",
     ),
 )
 #: Serious events of one day from which on this check gives no points.
@@ -362,7 +370,48 @@ def proposals(facts: SecurityFacts) -> list[Proposal]:
         for measure in MEASURES
         if (value := measure.read(facts)) is not None and value < 1
     ]
-    return [*(_use_parameters(line) for line in facts.built_statements), *settings]
+    return [
+        *(_use_parameters(line) for line in facts.built_statements),
+        *(_update(found) for found in facts.vulnerable or ()),
+        *settings,
+    ]
+
+
+def policies(facts: SecurityFacts) -> tuple[PolicyScore, ...]:
+    """The score of each policy, 0–100, with what was deducted from it; None where nothing can be said."""
+    return tuple(_policy(policy, [m for m in MEASURES if m.policy == policy], facts) for policy in POLICIES)
+
+
+def _policy(policy: Policy, measures: Sequence[Measure], facts: SecurityFacts) -> PolicyScore:
+    known = [(measure, value) for measure in measures if (value := measure.read(facts)) is not None]
+    weight = sum(measure.weight for measure, _value in known)
+    if not weight:
+        return PolicyScore(policy, None, ())
+    lost = [
+        Deduction(measure.name, str(measure.label), round(100 * measure.weight * (1 - value) / weight, 1))
+        for measure, value in known
+        if value < 1
+    ]
+    return PolicyScore(policy, round(100 - sum(one.points for one in lost), 1), tuple(lost))
+
+
+def _update(found: Vulnerable) -> Proposal:
+    """One piece of advice for one distribution, with the version that mends all that is known of it."""
+    fixed = found.fixed
+    title = _("Update %(name)s %(installed)s to %(fixed)s") if fixed else _("Replace %(name)s %(installed)s")
+    names = {"name": found.name, "installed": found.installed, "fixed": fixed}
+    return Proposal(
+        area=AREA,
+        kind=ADVICE,
+        key=f"security.vulnerable.{found.name}"[:200],
+        title=title % names,
+        why=_("Known vulnerabilities: %(ids)s.") % {"ids": ", ".join(found.ids)}
+        + f" {found.summary}".rstrip(),
+        evidence={"ids": list(found.ids), "severity": found.severity, **names},
+        risk="medium",
+        how=f'pip install "{found.name}>={fixed}"' if fixed else _("No version without them is known."),
+        undo=f'pip install "{found.name}=={found.installed}"',
+    )
 
 
 def _use_parameters(line: str) -> Proposal:
@@ -449,6 +498,11 @@ _OTHER_EVIDENCE: dict[str, Callable[[SecurityFacts], list[str]]] = {
     "hashing": lambda facts: [facts.hasher, *facts.weak_hashers],
     "inspection": lambda facts: [f"INSPECTION={facts.inspection}"],
     "admin_address": lambda facts: [facts.admin_path] if facts.admin_path else [],
+    "vulnerabilities": lambda facts: [str(found) for found in facts.vulnerable or ()],
+    "dangerous_settings": lambda facts: [f"{danger.setting}: {danger.why}" for danger in facts.dangers],
+    "event_chain": lambda facts: (
+        [] if facts.chain.broken_at is None else [f"#{facts.chain.broken_at}: {facts.chain.why}"]
+    ),
     "supported_versions": lambda facts: [f"{v.product} {v.installed}" for v in unsupported(facts)],
     "exposure": lambda facts: [
         *(["CORS_ALLOW_ALL_ORIGINS"] if facts.cors_open else []),

@@ -1,0 +1,31 @@
+"""PURE: what the site's defences are worth, what would improve them, who is to be banned, what is vulnerable."""
+
+from paiid_perf.security.rules.advisories import vulnerable
+from paiid_perf.security.rules.dangers import dangers
+from paiid_perf.security.rules.limits import WEIGHTS, bans, parse_rate
+from paiid_perf.security.rules.measures import (
+    AREA,
+    EVENTS_WORST,
+    MEASURES,
+    checks,
+    password_profile,
+    policies,
+    proposals,
+    unsupported,
+)
+
+__all__ = [
+    "AREA",
+    "EVENTS_WORST",
+    "MEASURES",
+    "WEIGHTS",
+    "bans",
+    "checks",
+    "dangers",
+    "parse_rate",
+    "password_profile",
+    "policies",
+    "proposals",
+    "unsupported",
+    "vulnerable",
+]
