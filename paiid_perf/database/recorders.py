@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
 from paiid_perf.conf import get_settings
 from paiid_perf.database.facts.metrics import Meter
+from paiid_perf.database.facts.table_sizes import Scale
 
 meter = Meter()
+scale = Scale()
 
 UNITS = {
     "db.connections_percent": "%",
@@ -39,4 +42,11 @@ def _reader(name: str) -> Callable[[], Iterable[tuple[str, float]]]:
     return read
 
 
-RECORDERS = tuple((name, _reader(name), unit) for name, unit in UNITS.items())
+def _table_bytes() -> Iterable[tuple[str, float]]:
+    return scale.read(get_settings(), time.monotonic())
+
+
+RECORDERS = (
+    *((name, _reader(name), unit) for name, unit in UNITS.items()),
+    ("db.table_bytes", _table_bytes, "bytes"),
+)
