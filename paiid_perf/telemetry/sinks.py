@@ -37,12 +37,18 @@ FIELDS_PER_CALL = 2_000
 #: Sums are kept as integers of a thousandth: HINCRBY is exact and cheap.
 SCALE = 1_000
 
+#: Subject of what Redis lost between hand-over and collection, in ``telemetry.dropped``.
+LOST = "redis"
+
 _ADD_LUA = """
-if not redis.call('SET', KEYS[3], '1', 'NX', 'EX', ARGV[2]) then return 0 end
-for i = 3, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
-redis.call('EXPIRE', KEYS[1], ARGV[2])
-redis.call('SADD', KEYS[2], ARGV[1])
-return 1
+if redis.call('SET', KEYS[3], '1', 'NX', 'EX', ARGV[2]) then
+  for i = 4, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+  redis.call('SADD', KEYS[2], ARGV[1])
+end
+redis.call('SET', KEYS[4], ARGV[3], 'NX')
+local now = redis.call('TIME')
+return {redis.call('GET', KEYS[4]), now[1] * 1000000 + now[2], tonumber(redis.call('GET', KEYS[5]) or 0)}
 """
 
 _TAKE_LUA = """
@@ -61,12 +67,29 @@ class Batch:
     id: str
     cells: Cells
 
+    @property
+    def observations(self) -> int:
+        return sum(cell.count for cell in self.cells.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What Redis says when it takes a batch. Times are its own, in µs."""
+
+    memory: str
+    """Another one: it has forgotten what it held."""
+    at: int
+    drained_to: int
+    """What was handed over before has been stored in the table."""
+
 
 class Courier:
     """Hands cells over. At most one batch is in doubt at a time; it is repeated before anything new goes."""
 
     def __init__(self) -> None:
         self._doubtful: Batch | None = None
+        self._memory: str | None = None
+        self._undrained: list[tuple[int, int]] = []
         self._process = uuid.uuid4().hex
         self._number = count()
 
@@ -81,7 +104,7 @@ class Courier:
 
     def waiting(self) -> int:
         """Observations in doubt."""
-        return sum(cell.count for cell in self._doubtful.cells.values()) if self._doubtful else 0
+        return self._doubtful.observations if self._doubtful else 0
 
     def forget(self) -> None:
         """Start over: in a forked child, whose parent goes on with what was there."""
@@ -89,12 +112,30 @@ class Courier:
 
     def _try(self, batch: Batch) -> bool:
         try:
-            _send(batch)
+            receipt = _send(batch)
         except Exception as error:
             logger.warning("Metrics could not be handed over (%s); they wait.", error)
             return False
         self._doubtful = None
+        if receipt is not None:
+            self._file(receipt, batch)
         return True
+
+    def _file(self, receipt: Receipt, batch: Batch) -> None:
+        """Remember what Redis holds of ours, until it is drained; say what it has lost."""
+        self._undrained = [(at, n) for at, n in self._undrained if at > receipt.drained_to]
+        if receipt.memory != self._memory:
+            lost = sum(n for _, n in self._undrained)
+            self._memory, self._undrained = receipt.memory, []
+            if lost:
+                self._tell_lost(lost, receipt.at)
+        self._undrained.append((receipt.at, batch.observations))
+
+    def _tell_lost(self, lost: int, at: int) -> None:
+        logger.warning("Redis lost up to %d observations that it had been handed.", lost)
+        cells = {Series(at // 60_000_000 * 60, "telemetry.dropped", LOST): Cell(lost, lost)}
+        self._doubtful = Batch(f"{self._process}-{next(self._number)}", cells)
+        self._try(self._doubtful)
 
 
 courier = Courier()
@@ -111,14 +152,14 @@ def after_thread_flush() -> None:
     connections.close_all()
 
 
-def _send(batch: Batch) -> None:
+def _send(batch: Batch) -> Receipt | None:
     client = redis_gate.patient()
     if client is None:
         from paiid_perf.telemetry import table  # the models, which need the apps to be loaded
 
         table.store(batch.id, [row(series, cell) for series, cell in batch.cells.items()])
-    else:
-        _send_to_redis(client, batch)
+        return None
+    return _send_to_redis(client, batch)
 
 
 # --- Redis -----------------------------------------------------------------------------------------
@@ -128,13 +169,18 @@ def _key(*parts: Any) -> str:
     return ":".join((get_settings().KEY_PREFIX, "metrics", *map(str, parts)))
 
 
-def _send_to_redis(client: Redis, batch: Batch) -> None:
+def _send_to_redis(client: Redis, batch: Batch) -> Receipt | None:
     pipeline = client.pipeline(transaction=False)
+    shared = _key("memory"), _key("drained")
     for number, (minute, fields) in enumerate(_calls(batch.cells)):
-        keys = [_key("minute", minute), _key("minutes"), _key("seen", batch.id, number)]
+        keys = [_key("minute", minute), _key("minutes"), _key("seen", batch.id, number), *shared]
         parts: list[str | int] = [part for field in fields for part in field]
-        pipeline.eval(_ADD_LUA, len(keys), *keys, minute, MINUTE_TTL, *parts)
-    pipeline.execute()
+        pipeline.eval(_ADD_LUA, len(keys), *keys, minute, MINUTE_TTL, uuid.uuid4().hex, *parts)
+    answers = pipeline.execute()
+    if not answers:
+        return None
+    memory, at, drained_to = answers[-1]
+    return Receipt(memory.decode(), at, drained_to)
 
 
 def _calls(cells: Cells) -> Iterator[tuple[int, tuple[tuple[str, int], ...]]]:
@@ -167,6 +213,7 @@ def drain() -> Iterator[tuple[str, list[Row]]]:
     client = redis_gate.patient()
     if client is None:
         return
+    seconds, micros = client.time()
     for batch_id in sorted(_texts(client.smembers(_key("draining")))):
         yield batch_id, _rows(client, batch_id)
     for minute in sorted(_texts(client.smembers(_key("minutes")))):
@@ -174,6 +221,8 @@ def drain() -> Iterator[tuple[str, list[Row]]]:
         keys = [_key("minute", minute), _key("minutes"), _key("batch", batch_id), _key("draining")]
         if client.eval(_TAKE_LUA, len(keys), *keys, minute, batch_id):
             yield batch_id, _rows(client, batch_id)
+    # Whoever asks for the next batch has stored this one: all that was handed over until then is in the table.
+    client.set(_key("drained"), seconds * 1_000_000 + micros - 1)
 
 
 def acknowledge(batch_id: str) -> None:

@@ -78,14 +78,6 @@ UNION ALL SELECT name, 'GET api/r' || r || '/' FROM generate_series(1, %(routes)
 UNION ALL SELECT name, 's' || s FROM generate_series(1, 10) s, unnest(ARRAY['cache.hits', 'cache.misses']) name
 UNION ALL SELECT name, 'web-1' FROM unnest(ARRAY['system.cpu_percent', 'system.memory_percent']) name
 """
-TOTALS = """
-INSERT INTO paiid_perf_metrictotal (name, resolution, at, count, total, failed, buckets)
-SELECT name, resolution, at, sum(count), sum(total), coalesce(sum(count) FILTER (WHERE subject LIKE '% 5xx'), 0),
-       CASE WHEN name = 'api.latency_ms'
-       THEN jsonb_build_object('120', sum(count) / 2, '150', sum(count) / 3, '180', sum(count) / 6) ELSE '{}'::jsonb END
-  FROM paiid_perf_metric GROUP BY 1, 2, 3
-ON CONFLICT DO NOTHING
-"""
 RECOMMENDATIONS = """
 INSERT INTO paiid_perf_recommendation (area, kind, key, fingerprint, state, title, why, evidence, expected_gain,
   measured_gain, cost, risk, how, undo, migration, payload, before, after, outcome, history, created_at, confirmed_at,
@@ -119,7 +111,6 @@ def seed(metrics: int, recommendations: int, events: int, statements: int) -> di
             params = {"resolution": resolution, "unit": unit, "span": span, "step": step, "routes": routes}
             cursor.execute(METRICS.format(subjects=SUBJECTS), params)
         cursor.execute(TOTALS, [])
-        cursor.execute(TOTALS)
         cursor.execute(RECOMMENDATIONS, {"n": recommendations})
         cursor.execute(EVENTS, {"n": events})
         for n in range(statements):
