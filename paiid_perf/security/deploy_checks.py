@@ -11,8 +11,9 @@ from django.core import checks
 
 from paiid_perf.conf import SETTING, get_settings
 from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.security import facts
 from paiid_perf.security.networks import parse_networks
-from paiid_perf.security.rules import parse_rate
+from paiid_perf.security.rules import departures, parse_rate
 
 BACKEND = "paiid_perf.security.backends.LimitedLoginBackend"
 Found = list[checks.CheckMessage]
@@ -82,14 +83,19 @@ def check_proxies(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> F
 
 
 def check_password_profile(app_configs: Sequence[AppConfig] | None = None, **_: Any) -> Found:
-    """I053 the classic profile departs from OWASP ASVS."""
-    names = {validator["NAME"].rpartition(".")[2] for validator in django_settings.AUTH_PASSWORD_VALIDATORS}
-    if "FiveCriteriaValidator" not in names:
+    """I053 the password policy departs from OWASP ASVS."""
+    try:
+        expires = get_settings().PASSWORD_MAX_AGE is not None
+    except ConfigurationError:
+        return []
+    validators = facts.declared_validators(django_settings.AUTH_PASSWORD_VALIDATORS)
+    clauses = departures("FiveCriteriaValidator" in validators, expires, facts.longest_password(validators))
+    if not clauses:
         return []
     return [
         checks.Info(
-            "the password policy demands kinds of characters, which OWASP ASVS 5 (6.2.5) advises against.",
-            hint='Use password_validators("nist") unless a rule of yours asks for composition.',
+            f"the password policy departs from {', '.join(clauses)}.",
+            hint='Use password_validators("nist") unless a rule of yours asks for more.',
             id="paiid_perf.I053",
         )
     ]

@@ -50,7 +50,7 @@ _FAST_HASHERS = ("MD5", "SHA1", "Unsalted", "Crypt")
 def read(settings: Settings, now: datetime) -> SecurityFacts:
     """All facts of one run; a few queries for the events, none elsewhere."""
     hashers = [path.rpartition(".")[2] for path in django_settings.PASSWORD_HASHERS]
-    validators = _validators(django_settings.AUTH_PASSWORD_VALIDATORS)
+    validators = declared_validators(django_settings.AUTH_PASSWORD_VALIDATORS)
     middleware = frozenset(django_settings.MIDDLEWARE)
     return SecurityFacts(
         deploy=deploy_messages(),
@@ -82,6 +82,8 @@ def read(settings: Settings, now: datetime) -> SecurityFacts:
         vulnerable=vulnerable_distributions(settings.ADVISORIES),
         dangers=dangers(lambda name, default: getattr(django_settings, name, default)),
         chain=chain.verify(last=CHAIN_ROWS),
+        password_expiry=settings.PASSWORD_MAX_AGE is not None,
+        longest_password=longest_password(validators),
     )
 
 
@@ -158,7 +160,7 @@ def events_by_address(addresses: set[str], since: datetime) -> list[EventCount]:
     return [EventCount(*row) for row in rows]
 
 
-def _validators(declared: Iterable[Any]) -> dict[str, dict[str, Any]]:
+def declared_validators(declared: Iterable[Any]) -> dict[str, dict[str, Any]]:
     """Options by class name."""
     return {entry["NAME"].rpartition(".")[2]: entry.get("OPTIONS", {}) for entry in declared}
 
@@ -169,6 +171,14 @@ def _minimum_length(validators: dict[str, dict[str, Any]]) -> int:
         int(validators[name].get("min_length", d)) for name, d in defaults.items() if name in validators
     ]
     return max(lengths, default=0)
+
+
+def longest_password(validators: dict[str, dict[str, Any]]) -> int | None:
+    """The longest password that validators with a ``max_length`` take; None where there is none."""
+    return min(
+        (int(options["max_length"]) for options in validators.values() if "max_length" in options),
+        default=None,
+    )
 
 
 def _is_login_limited() -> bool:

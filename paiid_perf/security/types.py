@@ -242,6 +242,9 @@ class SecurityFacts:
     """Installed distributions that advisories name; None: there are no advisories to look in."""
     dangers: tuple[Danger, ...] = ()
     chain: ChainState = ChainState(0)
+    password_expiry: bool = False
+    longest_password: int | None = None
+    """The longest password that the validators take; None: any."""
 
 
 @dataclass(frozen=True, slots=True)

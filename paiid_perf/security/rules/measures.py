@@ -116,7 +116,7 @@ _SLOW = ("PBKDF2", "Argon2", "Scrypt", "BCrypt")
 
 
 def _hashing(facts: SecurityFacts) -> float:
-    if not facts.hasher.startswith(_SLOW):
+    if not any(name in facts.hasher for name in _SLOW):
         return 0.0
     return 0.5 if facts.weak_hashers else 1.0
 
@@ -477,22 +477,29 @@ def _evidence(name: str, facts: SecurityFacts) -> Sequence[str]:
     return _OTHER_EVIDENCE[name](facts) if name in _OTHER_EVIDENCE else ()
 
 
-#: Validators that OWASP ASVS 5 advises against, with its clause.
-_DEPARTURES = {"FiveCriteriaValidator": "ASVS 6.2.5 (no composition rules)"}
+#: What OWASP ASVS 5 asks to be possible: the longest password at least.
+LONGEST = 64
 
 
-def _departures(validators: frozenset[str]) -> list[str]:
-    return [
-        _("departs from %(clause)s") % {"clause": clause}
-        for name, clause in _DEPARTURES.items()
-        if name in validators
-    ]
+def departures(composition: bool, expiry: bool, longest: int | None) -> list[str]:
+    """The clauses of OWASP ASVS 5 that a password policy departs from (``longest`` None: any length is taken)."""
+    clauses = (
+        (composition, "ASVS 6.2.5 (no composition rules)"),
+        (expiry, "ASVS 6.2.10 (no expiry)"),
+        (longest is not None and longest < LONGEST, "ASVS 6.2.9 (64 characters allowed)"),
+    )
+    return [clause for departs, clause in clauses if departs]
 
 
 _OTHER_EVIDENCE: dict[str, Callable[[SecurityFacts], list[str]]] = {
     "passwords": lambda facts: [
         password_profile(facts.validators, facts.minimum_length),
-        *_departures(facts.validators),
+        *(
+            _("departs from %(clause)s") % {"clause": clause}
+            for clause in departures(
+                "FiveCriteriaValidator" in facts.validators, facts.password_expiry, facts.longest_password
+            )
+        ),
         *sorted(facts.validators),
     ],
     "hashing": lambda facts: [facts.hasher, *facts.weak_hashers],

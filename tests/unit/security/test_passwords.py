@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.exceptions import ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid_perf.security.hashers import NormalisingPBKDF2PasswordHasher, normalised
 from paiid_perf.security.passwords import (
     ContextWordsValidator,
     FiveCriteriaValidator,
@@ -17,6 +19,7 @@ from paiid_perf.security.passwords import (
     strength_bits,
 )
 from paiid_perf.security.profiles import password_validators
+from paiid_perf.security.rules import departures
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -99,3 +102,83 @@ def test_profiles_name_validators_that_exist() -> None:
 
     assert len(get_password_validators(password_validators("classic"))) == 5
     assert len(get_password_validators(password_validators("nist"))) == 3
+
+
+class Hasher(NormalisingPBKDF2PasswordHasher):
+    iterations = 1
+
+
+class Plain(PBKDF2PasswordHasher):
+    iterations = 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "typed"),
+    [("caf\u00e9 au lait", "cafe\u0301 au lait"), ("\ufb01ne", "fine"), ("１２３ four", "123 four")],
+)
+def test_a_password_is_the_same_however_it_was_composed(chosen: str, typed: str) -> None:
+    for one, other in ((chosen, typed), (typed, chosen)):
+        assert Hasher().verify(other, Hasher().encode(one, "salt"))
+
+
+def test_a_hash_made_before_is_accepted_and_others_are_not() -> None:
+    typed = "cafe\u0301 au lait"
+    assert Hasher().verify(typed, Plain().encode(typed, "salt"))
+    assert not Hasher().verify("CAFE\u0301 au lait", Hasher().encode(typed, "salt"))
+    assert not Hasher().verify(f" {typed}", Hasher().encode(typed, "salt"))
+
+
+def test_nothing_of_a_long_password_is_cut_off() -> None:
+    long = "é" * 64 + "correct horse " * 30
+    encoded = Hasher().encode(long, "salt")
+    assert Hasher().verify(long, encoded)
+    assert not Hasher().verify(long[:-1], encoded)
+    for validator in password_validators("classic"):
+        assert "max_length" not in validator.get("OPTIONS", {})
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    assert normalised(normalised(text)) == normalised(text)
+
+
+def names(validators: list[dict[str, object]]) -> list[str]:
+    return [str(validator["NAME"]).rpartition(".")[2] for validator in validators]
+
+
+def test_a_custom_profile_is_what_it_is_told() -> None:
+    assert names(password_validators("custom")) == [
+        "MinimumLengthValidator",
+        "UserAttributeSimilarityValidator",
+        "CommonPasswordValidator",
+    ]
+    everything = password_validators(
+        "custom", min_length=10, composition=True, history=3, minimum_hours=1, words=["acme"], breached="/x"
+    )
+    assert names(everything) == [
+        "FiveCriteriaValidator",
+        "UserAttributeSimilarityValidator",
+        "CommonPasswordValidator",
+        "ContextWordsValidator",
+        "BreachedPasswordsValidator",
+        "HistoryValidator",
+        "MinimumAgeValidator",
+    ]
+    assert everything[0]["OPTIONS"] == {"min_length": 10}
+    assert "HistoryValidator" not in names(password_validators("classic", history=0))
+    assert password_validators("nist", words=["acme"])[2]["OPTIONS"] == {"words": ["acme"]}
+
+
+@pytest.mark.parametrize(
+    ("policy", "clauses"),
+    [
+        ((False, False, None), []),
+        ((False, False, 64), []),
+        ((True, False, None), ["6.2.5"]),
+        ((True, True, 32), ["6.2.5", "6.2.10", "6.2.9"]),
+    ],
+)
+def test_what_departs_from_asvs_is_named_by_its_clause(
+    policy: tuple[bool, bool, int | None], clauses: list[str]
+) -> None:
+    assert [clause.split()[1] for clause in departures(*policy)] == clauses
