@@ -1,10 +1,10 @@
 """Whether a metric has left the band where the season says it should be. Pure; the time is an argument.
 
-The band's middle is the season's profile (the median of each hour of the week, or of the day while there are no two
-weeks of past), moved by what the last hours were above or below it. Its width is a multiple of the spread (median
-absolute deviation: Leys et al., "Detecting outliers", J. Exp. Soc. Psych. 2013) that the five-minute medians of this
-time of day had around the profile. What is judged is the median of the last five minutes: two odd minutes are no
-anomaly, three are. Where yesterday had a step at this time, both its sides are usual.
+The band's middle is the season's profile (the median of each hour of the week on the weeks' trend, or of the day
+while there are no two weeks of past), moved by what the last hours were above or below it. Its width is a multiple
+of the spread (median absolute deviation: Leys et al., "Detecting outliers", J. Exp. Soc. Psych. 2013) that the
+five-minute medians of this time of day had around the profile. What is judged is the median of the last five minutes:
+two odd minutes are no anomaly, three are. Where yesterday had a step at this time, both its sides are usual.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from paiid_perf.monitoring.types import Sample
 
 MINUTE, HOUR, DAY, WEEK = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 #: Spreads to either side that are still usual.
-WIDTH = 4.5
+WIDTH = 4.8
 #: From the median absolute deviation to the standard deviation of a normal distribution.
 TO_SIGMA = 1.4826
 #: Minutes whose median is judged, and how many of them have to be there.
@@ -99,14 +99,19 @@ def look(hours: Sequence[Sample], minutes: Sequence[Sample], now: datetime, leas
 
 
 def profile(hours: Sequence[Sample]) -> Profile | None:
-    """What is usual at any time: hourly medians of the season, joined by straight lines. None under two days."""
+    """What is usual at any time: hourly medians of the season on the trend, joined by straight lines. None under two
+    days.
+    """
     past = hours[-1].at - hours[0].at if hours else timedelta(0)
     if past < 2 * DAY - HOUR:
         return None
-    season = int((WEEK if past >= 2 * WEEK - HOUR else DAY) / HOUR)
+    is_long = past >= 2 * WEEK - HOUR
+    season = int((WEEK if is_long else DAY) / HOUR)
+    rise = _rise(hours) if is_long else 0.0
     found: dict[int, list[float]] = {}
     for sample in hours:
-        found.setdefault(int(sample.at.timestamp() // 3600) % season, []).append(sample.value)
+        hour = sample.at.timestamp() // 3600
+        found.setdefault(int(hour) % season, []).append(sample.value - rise * hour)
     medians = {slot: median(values) for slot, values in found.items()}
 
     def usual(at: float) -> Usual | None:
@@ -114,9 +119,18 @@ def profile(hours: Sequence[Sample]) -> Profile | None:
         left, right = medians.get(int(hour) % season), medians.get(int(hour + 1) % season)
         if left is None or right is None:
             return None
+        left, right = left + rise * hour, right + rise * (hour + 1)
         return Usual(min(left, right), left + share * (right - left), max(left, right))
 
     return usual
+
+
+def _rise(hours: Sequence[Sample]) -> float:
+    """What an hour adds: the median of what a week added, an hour of the week at a time."""
+    values = {int(sample.at.timestamp() // 3600): sample.value for sample in hours}
+    week = int(WEEK / HOUR)
+    rises = [value - values[hour - week] for hour, value in values.items() if hour - week in values]
+    return median(rises) / week if rises else 0.0
 
 
 def _residuals(minutes: Sequence[Sample], usual: Profile) -> Iterator[Residual]:
