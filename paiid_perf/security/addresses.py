@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from django.http import HttpRequest
 
+from paiid_perf import addresses
 from paiid_perf.conf import get_settings
-from paiid_perf.security.networks import parse_networks, right_most_stranger, within
+from paiid_perf.security.networks import parse_networks, within
 
 
 def client_address(request: HttpRequest) -> str:
     """The caller's address: the right-most hop that is no trusted proxy; ``""`` over a Unix socket without one."""
-    remote: str = request.META.get("REMOTE_ADDR", "")
+    meta = request.META
     trusted = get_settings().TRUSTED_PROXIES
-    if not trusted:
-        return remote
-    return right_most_stranger(remote, request.META.get("HTTP_X_FORWARDED_FOR", ""), trusted)
+    return addresses.client(
+        meta.get("REMOTE_ADDR") or "", meta.get("HTTP_X_FORWARDED_FOR") or "", tuple(trusted)
+    )
 
 
 def is_safelisted(address: str) -> bool:

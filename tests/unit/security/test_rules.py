@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid_perf import addresses
 from paiid_perf.contracts import ADVICE
 from paiid_perf.monitoring.rules.score import score
 from paiid_perf.security import eol, rules
-from paiid_perf.security.networks import caller, right_most_stranger
+from paiid_perf.security.networks import caller
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.types import DeployMessage, EventCount, Rate, SecurityFacts, Version
 
@@ -207,7 +208,7 @@ TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48")
     ],
 )
 def test_a_client_cannot_name_its_own_address(remote, forwarded, client) -> None:
-    assert right_most_stranger(remote, forwarded, TRUSTED) == client
+    assert addresses.client(remote, forwarded, TRUSTED) == client
 
 
 def test_an_ipv6_caller_is_its_64() -> None:
