@@ -24,7 +24,7 @@ from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
 from paiid_perf.monitoring import queries
 from paiid_perf.monitoring.queries import Traffic
 from paiid_perf.monitoring.types import Point
-from paiid_perf.optimization.reports import WINDOWS
+from paiid_perf.optimization.reports import LONGEST, WINDOWS, span_of
 from paiid_perf.telemetry.histogram import merge, percentile
 
 AREA_NAMES: Mapping[str, str | Promise] = {
@@ -107,7 +107,7 @@ class Overview:
 
 def gather(now: datetime, window: str) -> Overview:
     """Everything on the page."""
-    start = now - WINDOWS[window]
+    start = now - (span_of(window) or LONGEST)
     scores = list(Score.objects.values_list("overall", flat=True)[:HISTORY])
     score = Score.objects.first()
     traffic = queries.traffic(start, now)

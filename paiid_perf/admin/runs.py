@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin, messages
@@ -18,16 +20,22 @@ from django.utils.translation import gettext_lazy
 
 from paiid_perf.admin import charts
 from paiid_perf.admin.base import RUN, VIEW, PageAdmin, counts, pill, post_only, require
-from paiid_perf.admin.console import AREA_NAMES, DEFAULT_WINDOW, areas_of
+from paiid_perf.admin.console import AREA_NAMES, areas_of
 from paiid_perf.admin.evidence import facts_of
 from paiid_perf.admin.figures import duration, number
+from paiid_perf.admin.window import named
 from paiid_perf.exceptions import ActionRefused, AlreadyRunning
 from paiid_perf.models import OptimizationRun
-from paiid_perf.optimization import runner
+from paiid_perf.optimization import reports, runner
 from paiid_perf.optimization.health import describe
-from paiid_perf.optimization.reports import WINDOWS
 
 RUN_ACTIONS = {"start_full": "full", "start_quick": "quick"}
+#: A report's format → its media type, and what writes the report of a window.
+REPORTS: dict[str, tuple[str, Callable[[str], str]]] = {
+    "html": ("text/html", lambda window: render_to_string("paiid_perf/report.html", {"window": window})),
+    "md": ("text/markdown", lambda window: reports.text(_facts(window))),
+    "json": ("application/json", lambda window: json.dumps(_facts(window), indent=2)),
+}
 #: Recommendations that a run's page lists.
 SHOWN = 100
 
@@ -65,12 +73,15 @@ class OptimizationRunAdmin(PageAdmin):
         return JsonResponse(_told(run))
 
     def report_view(self, request: HttpRequest) -> HttpResponse:
-        """The report of a window as one file, which needs nothing else to be read or printed."""
+        """The report of a window as one file (``format`` html, md or json), which needs nothing else to be read."""
         require(request, VIEW)
-        window = request.GET.get("window", DEFAULT_WINDOW)
-        known = window if window in WINDOWS else DEFAULT_WINDOW
-        name = f"performance-{timezone.localdate():%Y-%m-%d}-{known}.html"
-        answer = HttpResponse(render_to_string("paiid_perf/report.html", {"window": known}))
+        kind = request.GET.get("format", "html")
+        if kind not in REPORTS:
+            raise Http404
+        window = named(request)
+        media, write = REPORTS[kind]
+        name = f"performance-{timezone.localdate():%Y-%m-%d}-{window}.{kind}"
+        answer = HttpResponse(write(window), content_type=f"{media}; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="{name}"'
         return answer
 
@@ -164,6 +175,10 @@ class OptimizationRunAdmin(PageAdmin):
     @admin.display(description=gettext_lazy("score"))
     def overall(self, run: OptimizationRun) -> str:
         return number((run.score or {}).get("overall"))
+
+
+def _facts(window: str) -> dict[str, Any]:
+    return reports.report(timezone.now(), reports.span_of(window) or reports.LONGEST)
 
 
 def _told(run: OptimizationRun) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 
 from paiid_perf.admin import charts, figures, navigation
 from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
-from paiid_perf.admin.console import DEFAULT_WINDOW, Overview, gather
-from paiid_perf.optimization.reports import WINDOWS
+from paiid_perf.admin.console import Overview, gather
+from paiid_perf.admin.window import named
 
 register = template.Library()
 STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "console.css"
@@ -25,14 +25,12 @@ STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "consol
 def perf_overview(context: dict[str, Any]) -> dict[str, Any]:
     """The overview, for who may see the console."""
     request = context["request"]
-    window = request.GET.get("window", DEFAULT_WINDOW)
-    known = window if window in WINDOWS else DEFAULT_WINDOW
     return {
         "request": request,
         "csrf_token": context.get("csrf_token"),
         "may_run": request.user.has_perm(RUN),
         "may_acknowledge": request.user.has_perm(ACKNOWLEDGE),
-        "overview": gather(timezone.now(), known) if request.user.has_perm(VIEW) else None,
+        "overview": gather(timezone.now(), named(request)) if request.user.has_perm(VIEW) else None,
     }
 
 

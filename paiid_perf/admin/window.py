@@ -15,7 +15,7 @@ from paiid_perf.admin import console, marks
 from paiid_perf.admin.charts import Chart, Line, Mark
 from paiid_perf.admin.console import DEFAULT_WINDOW
 from paiid_perf.monitoring import queries
-from paiid_perf.optimization.reports import WINDOWS
+from paiid_perf.optimization.reports import LONGEST, span_of
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ class Window:
 
 
 def window_of(request: HttpRequest, default: str = DEFAULT_WINDOW) -> Window:
-    """The window that the address names, ending now."""
-    name = request.GET.get("window", default)
-    name = name if name in WINDOWS else default
+    """The window that the address names (``6h``, ``14d`` …), ending now."""
+    name = named(request, default)
     now = timezone.now()
-    return Window(name, now - WINDOWS[name], now)
+    return Window(name, now - (span_of(name) or LONGEST), now)
+
+
+def named(request: HttpRequest, default: str = DEFAULT_WINDOW) -> str:
+    """The window's name in the address, the default for what is none."""
+    name = request.GET.get("window", default)
+    return default if span_of(name) is None else name

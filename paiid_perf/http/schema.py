@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from paiid_perf.exceptions import PerfError
 from paiid_perf.models import Alert, Recommendation
-from paiid_perf.optimization.reports import WINDOWS
+from paiid_perf.optimization.reports import span_of
 
 #: name → (what it must be, the value when it is not given)
 RUN_FIELDS: Mapping[str, tuple[type, Any]] = {"dry_run": (bool, False)}
@@ -48,11 +48,13 @@ def run_options(request: HttpRequest) -> dict[str, Any]:
 
 
 def window(request: HttpRequest) -> timedelta:
-    """``?window=``, one of WINDOWS; an hour where it is not given."""
-    name = request.GET.get("window", "1h")
-    if name not in WINDOWS:
-        raise BadInput("window", f"window must be one of {', '.join(WINDOWS)}.")
-    return WINDOWS[name]
+    """``?window=``, such as ``6h`` or ``14d``; an hour where it is not given."""
+    span = span_of(request.GET.get("window", "1h"))
+    if span is None:
+        raise BadInput(
+            "window", "window must be a number of minutes, hours, days or weeks: 90m, 6h, 14d, 2w."
+        )
+    return span
 
 
 def page(request: HttpRequest) -> tuple[int, int]:

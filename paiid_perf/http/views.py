@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from functools import wraps
 from typing import Any
 
@@ -184,4 +183,4 @@ def score(request: HttpRequest) -> HttpResponse:
 
 @endpoint("view", "GET")
 def report(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(reports.report(timezone.now(), schema.window(request) or timedelta(hours=1)))
+    return JsonResponse(reports.report(timezone.now(), schema.window(request)))

@@ -12,7 +12,7 @@ from paiid_perf.monitoring.rules.score import AREAS
 from paiid_perf.monitoring.types import Sample
 from paiid_perf.optimization.health import describe
 
-__all__ = ["AREAS", "WINDOWS", "metrics", "report", "text"]
+__all__ = ["AREAS", "LONGEST", "WINDOWS", "metrics", "report", "span_of", "text"]
 
 #: The windows that a reader may choose.
 WINDOWS = {
@@ -22,6 +22,19 @@ WINDOWS = {
     "7d": timedelta(days=7),
     "30d": timedelta(days=30),
 }
+
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+#: No metric is kept for longer.
+LONGEST = timedelta(days=730)
+
+
+def span_of(window: str) -> timedelta | None:
+    """A window as people write it (``90m``, ``6h``, ``14d``, ``2w``), at most LONGEST; None for what is none."""
+    number, unit = window[:-1], _UNITS.get(window[-1:])
+    if unit is None or not (number.isascii() and number.isdigit()) or len(number) > 7:
+        return None
+    span = int(number) * unit
+    return span if timedelta(0) < span <= LONGEST else None
 
 
 def metrics(now: datetime, window: timedelta) -> dict[str, Any]:

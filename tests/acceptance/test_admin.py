@@ -11,7 +11,7 @@ from django.urls import resolve, reverse
 from django.utils import timezone
 
 from paiid_perf.models import Alert, AlertRule, BlockedAddress, Metric, OptimizationRun, Recommendation, Score
-from paiid_perf.optimization import runner
+from paiid_perf.optimization import reports, runner
 from paiid_perf.telemetry.histogram import bucket_of
 
 pytestmark = pytest.mark.django_db
@@ -520,6 +520,33 @@ def test_the_report_is_one_file(client_of, traffic, a_score, rec):
     assert "<svg" in html
     assert "<script" not in html
     assert "<link" not in html
+
+
+@pytest.mark.parametrize(("kind", "media"), [("md", "text/markdown"), ("json", "application/json")])
+@pytest.mark.parametrize("window", ["90m", "14d"])
+def test_the_report_has_other_formats_and_any_window(kind, media, window, client_of, traffic, a_score, rec):
+    response = client_of("viewer").get(f"{HOME}optimizationrun/report/?window={window}&format={kind}")
+
+    assert response["Content-Type"].startswith(media)
+    assert f"-{window}.{kind}" in response["Content-Disposition"]
+    assert rec.title in response.content.decode()
+    page(client_of("superuser"), f"{HOME}optimizationrun/report/?format=exe", 404)
+
+
+@pytest.mark.parametrize(
+    ("written", "hours"),
+    [
+        ("90m", 1.5),
+        ("6h", 6),
+        ("14d", 336),
+        ("2w", 336),
+        *((bad, None) for bad in ("", "h", "-1h", "0d", "9y", "9999w")),
+    ],
+)
+def test_a_window_is_read_as_people_write_it(written, hours):
+    span = reports.span_of(written)
+
+    assert span == (None if hours is None else timedelta(hours=hours))
 
 
 def fill(make_rec, count, start):

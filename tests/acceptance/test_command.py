@@ -154,7 +154,7 @@ def test_progress_is_a_bar_on_a_terminal_and_nothing_in_a_pipe(phases, monkeypat
         ("apply",),
         ("apply", "x"),
         ("report", "--format", "pdf"),
-        ("report", "--window", "2h"),
+        ("report", "--window", "2y"),
         ("advise", "--format", "xml"),
     ],
 )

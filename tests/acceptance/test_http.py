@@ -256,7 +256,7 @@ def test_a_body_that_nobody_can_read_is_400(body, caller, broker, rf):
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("metrics?window=2h", "window"),
+        ("metrics?window=2y", "window"),
         ("report?window=", "window"),
         ("alerts?status=gone", "status"),
         ("recommendations?state=new", "state"),
@@ -324,7 +324,7 @@ def test_the_number_of_queries_does_not_depend_on_the_rows(
         make_rec(number + 2, state="proposed" if number % 2 else "kept", fingerprint=f"{number + 2:064d}")
     client, headers = caller("token:reader")
 
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(30):
         assert client.get(BASE + path, headers=headers).status_code == 200
 
 

@@ -108,7 +108,9 @@ def _expenses(found: Sequence[Expense]) -> Table | None:
         return number(expense.use.amount, "" if expense.use.resource == "workers" else "bytes")
 
     columns: tuple[Column[Any], ...] = (
-        Column("what", gettext_lazy("What"), lambda expense: RESOURCES[expense.use.resource], is_number=False),
+        Column(
+            "what", gettext_lazy("What"), lambda expense: RESOURCES[expense.use.resource], is_number=False
+        ),
         Column("use", gettext_lazy("In use"), amount),
         Column("money", gettext_lazy("A day"), lambda expense: money(expense.per_day)),
     )

@@ -331,11 +331,19 @@ REPORTS: dict[str, Callable[[str], str]] = {
 
 
 def _facts(window: str) -> dict[str, Any]:
-    return reports.report(timezone.now(), reports.WINDOWS[window])
+    return reports.report(timezone.now(), reports.span_of(window) or reports.LONGEST)
+
+
+def _window(text: str) -> str:
+    if reports.span_of(text) is None:
+        raise ArgumentTypeError(f"{text!r} is no window: write 90m, 6h, 14d or 2w")
+    return text
 
 
 def _report_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("--window", choices=tuple(reports.WINDOWS), default="24h")
+    parser.add_argument(
+        "--window", type=_window, metavar="SPAN", default="24h", help="such as 90m, 6h, 14d, 2w"
+    )
     parser.add_argument("--format", choices=tuple(REPORTS), default="md")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write it there instead of printing it")
 
