@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +83,78 @@ def test_the_roll_up_is_what_the_clients_saw(redis_cache: Any, valkey_url: str) 
         buckets = telemetry.histogram.merge({int(b): n for b, n in row.buckets.items()} for row in rows)
         for q in (0.5, 0.95, 0.99):
             assert percentile(buckets, q) == pytest.approx(seen[int(q * len(seen)) - 1], rel=0.02)
+
+
+SITE = """
+    import django, sys
+    from datetime import timedelta
+    from django.conf import settings
+    settings.configure(
+        INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions", "paiid_perf"],
+        ROOT_URLCONF="site_of_test", ALLOWED_HOSTS=["*"], SECRET_KEY="x", LOGGING_CONFIG=None,
+        CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "VALKEY"}},
+        MIDDLEWARE=["paiid_perf.middleware.PerfMiddleware"],
+        PAIID_PERF={"FLUSH_INTERVAL": timedelta(hours=1), "INSPECTION": "off"},
+    )
+    django.setup()
+    from django.core.handlers.wsgi import WSGIHandler
+    from django.http import HttpResponse
+    from django.urls import path
+    urlpatterns = [path("items/<int:n>/", lambda request, n: HttpResponse("ok"))]
+    application = WSGIHandler()
+"""
+
+
+def test_gunicorn_workers_that_are_ended_lose_nothing(
+    redis_cache: Any, valkey_url: str, tmp_path: Path
+) -> None:
+    """A worker gets SIGTERM between requests, and all of them at the end; nothing was handed over before."""
+    (tmp_path / "site_of_test.py").write_text(textwrap.dedent(SITE).replace("VALKEY", valkey_url))
+    place = tmp_path / "s"
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "gunicorn",
+        "site_of_test",
+        "--preload",
+        "-w",
+        "2",
+        "-b",
+        f"unix:{place}",
+    ]
+    with subprocess.Popen(
+        [*command, "--chdir", str(tmp_path), "--log-file", str(tmp_path / "log")], cwd=tmp_path, env=in_tree()
+    ) as master:
+        try:
+            ask(place)  # waits until somebody answers
+            for n in range(1, 120):
+                if n == 60:
+                    os.kill(children_of(master.pid)[0], signal.SIGTERM)
+                ask(place)
+        finally:
+            master.terminate()
+        assert master.wait(60) == 0, (tmp_path / "log").read_text()
+    collect()
+
+    assert {m.subject for m in Metric.objects.filter(name="api.latency_ms")} == {"GET items/<int:n>/ 2xx"}
+    assert sum(m.count for m in Metric.objects.filter(name="api.latency_ms")) == 120
+
+
+def ask(socket_path: Path) -> None:
+    """One GET that is answered by 200; until the socket is there, waits for it (a minute at most)."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(socket_path))
+                client.sendall(b"GET /items/1/ HTTP/1.0\r\nHost: x\r\n\r\n")
+                assert client.makefile("rb").readline().split()[1] == b"200"
+                return
+        except (FileNotFoundError, ConnectionRefusedError):
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.02)
 
 
 def test_what_valkey_forgot_is_said_to_be_lost(tmp_path: Path, settings: Any) -> None:

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import textwrap
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +15,6 @@ from paiid_perf.telemetry.rows import Cell, Series
 from paiid_perf.telemetry.sinks import Courier
 
 pytestmark = pytest.mark.django_db
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def cells(n: int = 1, minute: int = 1_800_000_000) -> dict[Series, Cell]:
@@ -138,61 +130,3 @@ def test_away_and_back(redis_cache: Any, settings: Any) -> None:
     recorder.flush()
     assert drain() == 1 or Metric.objects.exists()
     assert sum(m.count for m in Metric.objects.filter(name="n")) == 3
-
-
-WORKER = """
-    import os, sys, time
-    import django
-    from django.conf import settings
-    settings.configure(CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": sys.argv[1]}})
-    django.setup()
-    from concurrent.futures import ThreadPoolExecutor
-    from paiid_perf.telemetry import recorder
-    recorder.request("GET parent/", 200, 1.0)
-    children = []
-    for _ in range(4):
-        pid = os.fork()
-        if pid == 0:
-            with ThreadPoolExecutor(4) as pool:
-                for n in range(4):
-                    pool.submit(lambda: [recorder.request("GET a/", 200, 5.0) for _ in range(500)])
-            if len(sys.argv) > 2:
-                import signal
-                signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-                print("ready", flush=True)
-                time.sleep(30)
-            sys.exit(0)
-        children.append(pid)
-    for pid in children:
-        os.waitpid(pid, 0)
-"""
-
-
-@pytest.mark.parametrize("ending", ["exit", "SIGTERM"])
-def test_forked_processes_count_to_the_unit(redis_cache: Any, valkey_url: str, ending: str) -> None:
-    arguments = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(WORKER), valkey_url]
-    if ending == "SIGTERM":
-        arguments.append("wait")
-    with subprocess.Popen(
-        arguments,
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    ) as process:
-        if ending == "SIGTERM":
-            assert process.stdout is not None
-            for _ in range(4):
-                assert process.stdout.readline() == b"ready\n"
-            for child in children_of(process.pid):
-                os.kill(child, signal.SIGTERM)
-        assert process.wait(60) == 0
-    drain()
-    counts = {m.subject: m.count for m in Metric.objects.filter(name="api.latency_ms")}
-    assert counts == {"GET a/ 2xx": 4 * 4 * 500, "GET parent/ 2xx": 1}
-
-
-def children_of(pid: int) -> list[int]:
-    import psutil
-
-    return [child.pid for child in psutil.Process(pid).children()]
