@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from django.utils.translation import gettext_lazy as _
@@ -261,6 +262,20 @@ def groups(sample: Iterable[KeyFacts]) -> tuple[GroupFacts, ...]:
         for group, members in keys.items()
     )
     return tuple(sorted(found, key=lambda group: -group.bytes))
+
+
+#: Keys that a report names as the largest, and characters that it shows of another program's key.
+LARGEST, SHOWN = 10, 20
+
+
+def largest(sample: Iterable[KeyFacts]) -> tuple[KeyFacts, ...]:
+    """The largest keys. The name of one that is not ours is cut: it may hold a secret, such as a session's key."""
+    found = sorted(sample, key=lambda key: -key.bytes)[:LARGEST]
+    return tuple(replace(key, name=_cut(key.name)) if key.group == OTHER else key for key in found)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= SHOWN else f"{name[:SHOWN]}…"
 
 
 # --- marks ----------------------------------------------------------------------------------------------

@@ -225,3 +225,16 @@ def test_a_warmer_has_its_own_name_as_strategy() -> None:
     assert CacheWarmer("a", warm=list).strategy_name == "a"
     assert CacheWarmer("a", warm=list, strategy="b").strategy_name == "b"
     assert CacheStrategy("a", ttl=None).serializer == "msgpack"
+
+
+def test_the_largest_keys_are_named_but_no_secret_is():
+    ours = KeyFacts("perf:v1:standard:GET /api/orders/", "standard", 900)
+    session = KeyFacts(":1:django.contrib.sessions.cachexk3jf93kd", rules.OTHER, 1000)
+    small = [KeyFacts(f"k{n}", rules.OTHER, n) for n in range(30)]
+
+    found = rules.largest([*small, ours, session])
+
+    assert len(found) == rules.LARGEST
+    assert (found[0].bytes, found[1].name) == (1000, ours.name)
+    assert "xk3jf93kd" not in found[0].name
+    assert found[2].name == "k29"
