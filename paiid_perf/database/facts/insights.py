@@ -117,10 +117,43 @@ def _has_no_effects(session: Session, text: str) -> bool:
 
 
 def _generic_cost(session: Session, statement: Statement, catalog: Catalog) -> float | None:
-    if catalog.version < 160000 or "$" not in statement.text:
+    """What the plan costs that suits no constant in particular; None where there is none, or it cannot be had."""
+    if "$" not in statement.text:
         return None
-    plan = _explain(session, f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {repaired(statement.text)}")
+    text = repaired(statement.text)
+    if catalog.version >= 160000:
+        plan = _explain(session, f"EXPLAIN (GENERIC_PLAN, FORMAT JSON) {text}")
+    else:
+        plan = _explained_generic(session, text)
     return float(plan["Plan"]["Total Cost"]) if plan is not None else None
+
+
+def _explained_generic(session: Session, text: str) -> Mapping[str, Any] | None:
+    """The generic plan of a server before 16: of a prepared statement that may have no other."""
+    try:
+        with session.reading() as connection:
+            connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+            connection.execute(trusted(f"PREPARE {_GENERIC} AS {text}"))
+            try:
+                return _explain(session, f"EXPLAIN (FORMAT JSON) EXECUTE {_GENERIC}{_nulls(session)}")
+            finally:
+                connection.execute(f"DEALLOCATE {_GENERIC}")
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return None
+
+
+_GENERIC = "paiid_perf_generic"
+
+
+def _nulls(session: Session) -> str:
+    """As many NULLs as the prepared statement has parameters, in brackets."""
+    count = session.rows(
+        "SELECT coalesce(cardinality(parameter_types), 0) AS count FROM pg_prepared_statements WHERE name = %s",
+        [_GENERIC],
+    )[0]["count"]
+    return f"({', '.join(['NULL'] * count)})" if count else ""
 
 
 def _explain(session: Session, sql: str, timeout: timedelta | None = None) -> Mapping[str, Any] | None:

@@ -88,3 +88,15 @@ def test_a_function_that_may_have_effects_is_not_called(orders: Any, session: An
     )
 
     assert {one.queryid: one.executed for one in studied} == {"1": True, "2": False}
+
+
+def test_the_plan_for_any_constant_is_known_on_every_version(orders: Any, session: Any) -> None:
+    text = f"SELECT * FROM {T} WHERE a = $1 AND id BETWEEN $2 AND $3"
+    (studied,) = study(session, StatementFact(1, text, 100, 20.0, 2_000.0, 100, 0))
+    prepared = facts._explained_generic(session, text)
+
+    assert prepared is not None
+    assert studied.generic_cost == prepared["Plan"]["Total Cost"]
+    assert "$1" in str(prepared["Plan"])
+    assert session.rows("SELECT 1 FROM pg_prepared_statements") == []
+    assert facts._explained_generic(session, "SELECT $1 FROM nowhere") is None
