@@ -94,7 +94,7 @@ def _is_measured(check: Check) -> bool:
 
 
 def _area(checks: list[Check]) -> AreaScore:
-    weight = sum(map(weight_of, checks))
+    weight = sum(map(weight_of, checks)) or 1.0  # a host's check may weigh nothing
     known = sum(weight_of(check) for check in checks if _is_measured(check))
     deductions = tuple(d for check in checks if (d := _deduction(check, weight)) is not None)
     ordered = tuple(sorted(deductions, key=lambda deduction: -deduction.points))

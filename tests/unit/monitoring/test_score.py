@@ -66,6 +66,21 @@ def test_a_worse_fact_never_gives_a_better_score(check, other):
     assert earned(replace(check, value=worse)) <= earned(replace(check, value=better))
 
 
+@given(st.lists(checks(), min_size=1, max_size=8), st.integers(0, 7), numbers)
+def test_a_worse_fact_never_gives_a_better_whole(found, position, other):
+    check = found[position % len(found)]
+    if check.value is None:
+        return
+    direction = 1 if check.worst >= check.target else -1
+    better, worse = sorted((check.value, other), key=lambda value: direction * value)
+
+    def card(value):
+        return score([replace(c, value=value) if c is check else c for c in found])
+
+    assert card(worse).overall <= card(better).overall
+    assert card(worse).confidence == card(better).confidence
+
+
 @given(st.lists(checks(), min_size=1, max_size=8), st.floats(-0.99, 0.99))
 def test_noise_within_the_tolerance_of_a_target_changes_nothing(found, share):
     met = [replace(check, value=check.target) for check in found]
@@ -91,6 +106,12 @@ def test_the_deductions_add_up_to_what_is_missing(found):
         if area.score is not None:
             lost = sum(deduction.points for deduction in area.deductions)
             assert area.score + lost == pytest.approx(100, abs=0.5 + 0.1 * len(found))
+
+
+def test_what_weighs_nothing_takes_nothing_off():
+    card = score([replace(low(400), name="of no weight", weight=0)])
+
+    assert card.areas["api"].deductions == ()
 
 
 def test_nothing_measured_is_insufficient_data_and_no_score():
