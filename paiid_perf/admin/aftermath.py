@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from paiid_perf.admin import charts, console
-from paiid_perf.admin.charts import Chart, Line
+from paiid_perf.admin.charts import WIDE, Chart, Line
 from paiid_perf.admin.evidence import WATCHED
 from paiid_perf.admin.window import Window
 from paiid_perf.database.statements import SERIES
@@ -48,7 +48,7 @@ def _of_queries(rec: Recommendation, window: Window) -> Chart | None:
         return None
     lines = [_line(one["key"], " ".join(one["text"].split())[:SHORT], window) for one in busiest]
     empty = _("No history yet. Celery beat notes every ten minutes what the busiest queries took.")
-    return window.chart(_("Mean time a call, before and after"), lines, "ms", empty=empty)
+    return window.chart(_("Mean time a call, before and after"), lines, "ms", empty=empty, width=WIDE)
 
 
 def _is_counted(key: str) -> bool:
@@ -61,6 +61,5 @@ def _line(queryid: str, label: str, window: Window) -> Line:
 
 
 def _of_cache(window: Window) -> Chart:
-    return window.chart(
-        _("Cache hit ratio, before and after"), [console.hits(window.start, window.end)], "ratio", 1.0
-    )
+    line = console.hits(window.start, window.end)
+    return window.chart(_("Cache hit ratio, before and after"), [line], "ratio", 1.0, width=WIDE)

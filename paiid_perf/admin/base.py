@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from paiid_perf.optimization.reports import WINDOWS
 
@@ -61,6 +62,13 @@ class PageAdmin(ModelAdmin):
     def _url(self, page: Page) -> URLPattern:
         view = update_wrapper(partial(page.view, self), page.view)
         return path(page.route, self.admin_site.admin_view(view), name=page.name)
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list under its own name: Django would ask to select a row."""
+        title = {"title": capfirst(self.opts.verbose_name_plural)}
+        return super().changelist_view(request, title | (extra_context or {}))
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False

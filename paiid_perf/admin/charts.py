@@ -24,6 +24,8 @@ from django.utils.translation import gettext as _
 from paiid_perf.admin.figures import magnitude, number
 
 WIDTH, HEIGHT = 420, 168
+#: A chart that has a row to itself: its words would grow with it otherwise.
+WIDE = 860
 LEFT, RIGHT, TOP, BOTTOM = 50, 8, 12, 22
 #: Gaps between the horizontal lines, about.
 VALUE_STEPS = 4
@@ -77,6 +79,7 @@ class Chart:
     marks: Sequence[Mark] = ()
     empty: str = ""
     """What to do where there is nothing to show."""
+    width: int = WIDTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +107,13 @@ class Scale:
     end: datetime
     step: float
     top: float
+    width: int = WIDTH
 
     def x(self, at: datetime) -> float:
         """Within the axes: the first bucket of a window may begin a little before it."""
         span = (self.end - self.start).total_seconds() or 1.0
         share = min(max((at - self.start).total_seconds() / span, 0.0), 1.0)
-        return round(LEFT + (WIDTH - LEFT - RIGHT) * share, 1)
+        return round(LEFT + (self.width - LEFT - RIGHT) * share, 1)
 
     def y(self, value: float) -> float:
         return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * min(max(value, 0.0) / self.top, 1.0), 1)
@@ -132,7 +136,8 @@ def scale_of(chart: Chart) -> Scale:
     highest = chart.top or max(values, default=0.0)
     factor, _unit = magnitude(highest, chart.unit)
     step = nice_step(highest / factor / VALUE_STEPS) * factor
-    return Scale(chart.start, chart.end, step, step * max(1, math.ceil(highest / step - 1e-9)))
+    top = step * max(1, math.ceil(highest / step - 1e-9))
+    return Scale(chart.start, chart.end, step, top, chart.width)
 
 
 def time_ticks(start: datetime, end: datetime) -> list[datetime]:
@@ -212,7 +217,7 @@ def line_chart(chart: Chart) -> SafeString:
         "{values}{times}{lines}{marks}{slots}</svg></div>{table}</figure>",
         title=chart.title,
         legend=_legend(chart),
-        width=WIDTH,
+        width=chart.width,
         height=HEIGHT,
         spoken=spoken(chart),
         values=_value_axis(scale, chart.unit),
@@ -248,7 +253,7 @@ def _legend(chart: Chart) -> SafeString:
 def _value_axis(scale: Scale, unit: str) -> SafeString:
     count = round(scale.top / scale.step)
     rows = (
-        (LEFT, WIDTH - RIGHT, scale.y(n * scale.step), LEFT - 6, _tick(n * scale.step, scale, unit))
+        (LEFT, scale.width - RIGHT, scale.y(n * scale.step), LEFT - 6, _tick(n * scale.step, scale, unit))
         for n in range(count + 1)
     )
     mark = (
@@ -314,7 +319,7 @@ def _mark(x: float, marks: Sequence[Mark]) -> SafeString:
 def _slots(chart: Chart, slots: Sequence[Told], scale: Scale) -> SafeString:
     """A column for each moment: pointing at it tells its values."""
     xs = [scale.x(told.slot.at) for told in slots]
-    edges = [LEFT, *((a + b) / 2 for a, b in pairwise(xs)), WIDTH - RIGHT]
+    edges = [LEFT, *((a + b) / 2 for a, b in pairwise(xs)), scale.width - RIGHT]
     rows = (
         (
             round(left, 1),

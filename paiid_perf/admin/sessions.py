@@ -9,6 +9,7 @@ from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import truncatechars
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -19,12 +20,15 @@ from paiid_perf.admin.base import END_SESSION, PageAdmin, pill
 from paiid_perf.models import UserSession
 from paiid_perf.security import sessions
 
+#: Characters of a browser's name that the list shows.
+SHORT = 48
+
 
 @admin.register(UserSession)
 class UserSessionAdmin(PageAdmin):
     """Sessions that live. Their keys are never shown: who has one is logged in."""
 
-    list_display = ("owner", "address", "agent", "began_at", "seen_at", "ends_at")
+    list_display = ("owner", "address", "browser", "began_at", "seen_at", "ends_at")
     list_display_links = None
     list_select_related = ("user",)
     ordering = ("-seen_at",)
@@ -68,6 +72,10 @@ class UserSessionAdmin(PageAdmin):
     def owner(self, row: UserSession) -> SafeString:
         here = pill("open", _("this one")) if row.is_here else ""  # type: ignore[attr-defined]
         return format_html("{} {}", row.user, here)
+
+    @admin.display(description=gettext_lazy("user agent"))
+    def browser(self, row: UserSession) -> SafeString:
+        return format_html('<span title="{}">{}</span>', row.agent, truncatechars(row.agent, SHORT) or "–")
 
     def get_search_fields(self, request: HttpRequest) -> tuple[str, ...]:
         return (f"user__{get_user_model().USERNAME_FIELD}", "address")

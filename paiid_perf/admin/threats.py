@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin.charts import Chart, Line
+from paiid_perf.admin.charts import WIDE, Chart, Line
 from paiid_perf.admin.window import Window
 from paiid_perf.models import BlockedAddress, SecurityEvent
 
@@ -123,5 +123,4 @@ def blocked() -> QuerySet[BlockedAddress]:
 
 def chart(window: Window, title: str, empty: str) -> Chart:
     """The events over time."""
-    lines = over_time(window)
-    return window.chart(title, lines, empty=empty)
+    return window.chart(title, over_time(window), empty=empty, width=WIDE)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from paiid_perf.admin import console, marks
-from paiid_perf.admin.charts import Chart, Line, Mark
+from paiid_perf.admin.charts import WIDTH, Chart, Line, Mark
 from paiid_perf.admin.console import DEFAULT_WINDOW
 from paiid_perf.monitoring import queries
 from paiid_perf.optimization.reports import LONGEST, span_of
@@ -41,10 +41,16 @@ class Window:
         return queries.resolution_for(self.start, self.end)
 
     def chart(
-        self, title: str, lines: Sequence[Line], unit: str = "", top: float | None = None, empty: str = ""
+        self,
+        title: str,
+        lines: Sequence[Line],
+        unit: str = "",
+        top: float | None = None,
+        empty: str = "",
+        width: int = WIDTH,
     ) -> Chart:
         """A chart over the window, with marks where something was changed."""
-        return Chart(title, lines, self.start, self.end, unit, top, self.resolution, self.marks, empty)
+        return Chart(title, lines, self.start, self.end, unit, top, self.resolution, self.marks, empty, width)
 
     def mean(self, series: str, subject: str, label: str = "") -> Line:
         """The mean of a series of one subject over the window."""
