@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,6 +17,7 @@ from paiid_perf.monitoring.types import Point, Requests, Sample
 from paiid_perf.telemetry.histogram import bucket_of, merge, percentile
 
 Samples = Mapping[str, list[Sample]]
+LATENCY = "api.latency_ms"
 #: (start, end, label filter) → subject → samples
 Reading = Callable[[datetime, datetime, str], Samples]
 
@@ -33,7 +35,7 @@ def _gauge(name: str) -> Reading:
 
 def _p95(start: datetime, end: datetime, subjects: str) -> Samples:
     if not subjects:
-        return {"": queries.percentiles("api.latency_ms", start, end, 0.95)}
+        return {"": queries.percentiles(LATENCY, start, end, 0.95)}
     return {subjects: _percentiles(_rows(start, end, subjects))}
 
 
@@ -53,12 +55,25 @@ def _error_rate(start: datetime, end: datetime, subjects: str) -> Samples:
 
 
 def _hit_ratio(start: datetime, end: datetime, subjects: str) -> Samples:
-    return {"": queries.hit_ratios(start, end)}
+    if not subjects:
+        return {"": queries.hit_ratios(start, end)}
+    hits, misses = (_counts(_rows(start, end, subjects, name)) for name in ("cache.hits", "cache.misses"))
+    looks = {at: hits[at] + misses[at] for at in sorted(hits.keys() | misses.keys())}
+    return {subjects: [Sample(at, hits[at] / total) for at, total in looks.items() if total]}
 
 
-def _rows(start: datetime, end: datetime, subjects: str) -> Iterator[tuple[datetime, str, Point]]:
+def _counts(rows: Iterator[tuple[datetime, str, Point]]) -> Counter[datetime]:
+    found: Counter[datetime] = Counter()
+    for at, _subject, point in rows:
+        found[at] += point.count
+    return found
+
+
+def _rows(
+    start: datetime, end: datetime, subjects: str, name: str = LATENCY
+) -> Iterator[tuple[datetime, str, Point]]:
     rows = Metric.objects.filter(
-        name="api.latency_ms", resolution=Metric.Resolution.MINUTE, at__gte=start, at__lt=end
+        name=name, resolution=Metric.Resolution.MINUTE, at__gte=start, at__lt=end
     ).exclude(subject="")
     for at, subject, count, buckets in rows.order_by("at").values_list("at", "subject", "count", "buckets"):
         if matches(subjects, subject):
@@ -84,9 +99,9 @@ def _rate(rows: Sequence[tuple[datetime, str, Point]]) -> float | None:
 
 def _availability(pairs: Sequence[Pair], start: datetime, end: datetime, subjects: str) -> Samples:
     def requests(span: timedelta) -> Requests:
-        return queries.requests(end - span, end)
+        return _requests(end - span, end, subjects) if subjects else queries.requests(end - span, end)
 
-    return _burning(burn(requests, get_settings().AVAILABILITY_OBJECTIVE, pairs), end)
+    return _burning(burn(requests, get_settings().AVAILABILITY_OBJECTIVE, pairs), end, subjects)
 
 
 def _latency(pairs: Sequence[Pair], start: datetime, end: datetime, subjects: str) -> Samples:
@@ -96,19 +111,33 @@ def _latency(pairs: Sequence[Pair], start: datetime, end: datetime, subjects: st
     share, limit_ms = objective
 
     def requests(span: timedelta) -> Requests:
-        return slower_than(limit_ms, queries.window("api.latency_ms", end - span, end))
+        if subjects:
+            return slower_than(limit_ms, *_matching(end - span, end, subjects).values())
+        return slower_than(limit_ms, queries.window(LATENCY, end - span, end))
 
-    return _burning(burn(requests, share, pairs), end)
+    return _burning(burn(requests, share, pairs), end, subjects)
 
 
-def slower_than(limit_ms: float, point: Point) -> Requests:
-    """The requests of a point, those slower than the limit as failed (to within the histogram's 1 %)."""
+def _requests(start: datetime, end: datetime, subjects: str) -> Requests:
+    found = _matching(start, end, subjects)
+    failed = sum(point.count for subject, point in found.items() if subject.endswith(" 5xx"))
+    return Requests(sum(point.count for point in found.values()), failed)
+
+
+def _matching(start: datetime, end: datetime, subjects: str) -> dict[str, Point]:
+    found = queries.by_subject(LATENCY, start, end)
+    return {subject: point for subject, point in found.items() if matches(subjects, subject)}
+
+
+def slower_than(limit_ms: float, *points: Point) -> Requests:
+    """The requests of some points, those slower than the limit as failed (to within the histogram's 1 %)."""
     edge = bucket_of(limit_ms)
-    return Requests(point.count, sum(n for bucket, n in point.buckets.items() if bucket > edge))
+    slow = sum(n for point in points for bucket, n in point.buckets.items() if bucket > edge)
+    return Requests(sum(point.count for point in points), slow)
 
 
-def _burning(value: float | None, at: datetime) -> Samples:
-    return {} if value is None else {"": [Sample(at, value)]}
+def _burning(value: float | None, at: datetime, subjects: str) -> Samples:
+    return {} if value is None else {subjects: [Sample(at, value)]}
 
 
 READINGS: Mapping[str, Reading] = {

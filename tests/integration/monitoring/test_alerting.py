@@ -259,6 +259,26 @@ def test_answers_that_are_too_slow_burn_a_budget_of_their_own(settings):
     assert alert.value == pytest.approx(0.3 / 0.01 / 6)
 
 
+def test_filters_reach_budgets_and_hit_ratios(settings):
+    settings.PAIID_PERF = {"LATENCY_OBJECTIVE": (0.9, 500)}
+    for minute in range(60):
+        metric(subject="GET bad/ 2xx", at=minutes(minute), count=10, total=10 * 900)
+        metric(subject="GET bad/ 5xx", at=minutes(minute), count=10, total=10 * 10)
+        metric(subject="GET good/ 2xx", at=minutes(minute), count=5000, total=5000 * 10)
+        metric("cache.hits", "cold", minutes(minute), count=1, total=1)
+        metric("cache.misses", "cold", minutes(minute), count=3, total=3)
+        metric("cache.hits", "warm", minutes(minute), count=5000, total=5000)
+    end = minutes(60)
+
+    def last(name, subjects):
+        return readings.reading_of(name, subjects)(end - timedelta(minutes=20), end)[subjects][-1].value
+
+    assert last("api_burn_rate", "* bad/*") == pytest.approx(0.5 / 0.001 / 6)
+    assert last("api_burn_rate", "* good/*") == 0
+    assert last("api_latency_burn_rate", "* bad/*") == pytest.approx(0.5 / 0.1 / 6)
+    assert last("cache_hit_ratio", "cold") == 0.25
+
+
 # --- who is told ---------------------------------------------------------------------------------------
 
 
