@@ -48,6 +48,8 @@ from paiid_perf.database.types import Evidence, IndexCandidate
 from paiid_perf.registry import registry
 
 AREA = "database"
+#: The time limit where none is set: the last minutes of a search improve little.
+SECONDS = 110.0
 #: Candidates of one statement that go into the selection, cheapest plans first: so many plain, so many covering.
 PER_STATEMENT = 5
 #: Candidates of one statement that are tried all at once.
@@ -137,7 +139,7 @@ def advise(
     """
     clock = time.monotonic
     began = clock()
-    limit = time_limit if time_limit is not None else settings.PHASE_TIMEOUT.total_seconds() / 3
+    limit = min(SECONDS, settings.PHASE_TIMEOUT.total_seconds() / 3) if time_limit is None else time_limit
     late = _deadline(clock, began, limit)
     declared = tuple(candidates) if candidates is not None else registry.all(IndexCandidate)
     terms = _Terms(
@@ -246,7 +248,7 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
         pool.groups,
         terms.late,
         REFUSALS,
-        _matters(reading),
+        _matters(reading, source, pool.groups),
         catalog.database_bytes,
     )
     chosen = select(problem)
@@ -262,15 +264,24 @@ def _judged(look: _Look, source: Source, terms: _Terms) -> Advice:
     )
 
 
-def _matters(pairs: Sequence[Pair]) -> Callable[[str, IndexSpec], bool]:
-    """Tells whether a statement could use an index: it names the first key, or the index holds all it reads."""
+def _matters(
+    pairs: Sequence[Pair], source: Source, groups: Iterable[frozenset[IndexSpec]]
+) -> Callable[[str, IndexSpec], bool]:
+    """Tells whether a statement could use an index: it names the first key, or the index holds all it reads; and the
+    index changes its plan, alone or as one of a group."""
     relations = {s.queryid: [r for b in q.blocks for r in b.relations if r.table] for s, q in pairs}
+    grouped = frozenset[IndexSpec]().union(*groups)
     known: dict[tuple[str, IndexSpec], bool] = {}
+
+    def serves(queryid: str, spec: IndexSpec) -> bool:
+        if not any(candidate_rules.could_serve(spec, r) for r in relations[queryid]):
+            return False
+        return spec in grouped or source.cost(queryid, frozenset({spec})) != source.cost(queryid, frozenset())
 
     def matters(queryid: str, spec: IndexSpec) -> bool:
         key = (queryid, spec)
         if key not in known:
-            known[key] = any(candidate_rules.could_serve(spec, r) for r in relations[queryid])
+            known[key] = serves(queryid, spec)
         return known[key]
 
     return matters

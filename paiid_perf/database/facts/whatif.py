@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -15,7 +16,7 @@ import psycopg
 from paiid_perf.database.facts import plans
 from paiid_perf.database.index_types import Catalog, IndexSpec, Query, Statement, Table
 from paiid_perf.database.rules.indexes import names
-from paiid_perf.database.rules.indexes.reckon import Facts, believed, reckoned
+from paiid_perf.database.rules.indexes.reckon import Facts, believed, planned, reckoned
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.session import Session, trusted
 
@@ -25,6 +26,16 @@ _CREATE = psycopg.sql.SQL("SELECT indexname FROM hypopg_create_index({})")
 _SAVEPOINT = "paiid_perf_imagined"
 #: How often the planner chooses among a statement's candidates, those chosen before taken away; FEW need no choosing.
 ROUNDS, FEW = 5, 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the planner said to one question."""
+
+    offered: frozenset[IndexSpec]
+    used: frozenset[IndexSpec]
+    cost: float
+    """What is believed of the plan."""
 
 
 class HypotheticalCosts:
@@ -49,6 +60,7 @@ class HypotheticalCosts:
         """Planner's cost and processor time without anything added."""
         self._sql: dict[str, str | None] = {}
         self._known: dict[tuple[str, frozenset[IndexSpec]], float] = {}
+        self._answers: dict[str, list[_Answer]] = {}
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -75,28 +87,39 @@ class HypotheticalCosts:
         possible = frozenset(s for s in added if self._imaginable(s))
         if possible != added:
             return self.cost(queryid, possible) * self._ratio(queryid, added, possible)
+        answered = self._implied(queryid, possible)
+        if answered is not None:
+            return answered
         specs = sorted(possible, key=repr)
         plan = self._explained(queryid, specs)
         if plan is not None:
-            return self._believed(queryid, plan, specs)
+            cost = self._believed(queryid, plan, specs)
+            self._answers.setdefault(queryid, []).append(_Answer(possible, _picked(plan, specs), cost))
+            return cost
         bare = self._known.get((queryid, frozenset())) if added else None
         if bare is not None:
             return bare * self._ratio(queryid, added, frozenset())
         return self._model.cost(queryid, added)
 
+    def _implied(self, queryid: str, offered: frozenset[IndexSpec]) -> float | None:
+        """What the answers to other questions say: the best plan of many indexes is the best of any of them that
+        include those it uses."""
+        answers = self._answers.get(queryid, ())
+        return next((a.cost for a in answers if a.used <= offered <= a.offered), None)
+
     def _believed(self, queryid: str, plan: Mapping[str, Any], specs: Sequence[IndexSpec]) -> float:
         """The planner's cost where nothing is added; else that cost times the share that is believed to be left."""
-        planned = float(plan["Total Cost"])
+        cost = planned(plan)
         work = reckoned(plan, Facts(self._by_name(queryid), {f"<{n}>": s for n, s in enumerate(specs)}))
         if not specs:
-            self._bare[queryid] = (planned, work)
-            return planned
+            self._bare[queryid] = (cost, work)
+            return cost
         if queryid not in self._bare:
             self.cost(queryid, frozenset())
         before = self._bare.get(queryid)
         if before is None or before[0] <= 0 or before[1] <= 0:
-            return planned
-        return before[0] * believed(planned / before[0], work / before[1])
+            return cost
+        return before[0] * believed(cost / before[0], work / before[1])
 
     def _by_name(self, queryid: str) -> Mapping[str, Table]:
         return {self._catalog.tables[t].name: self._catalog.tables[t] for t in self._tables[queryid]}
@@ -138,10 +161,7 @@ class HypotheticalCosts:
     def used(self, queryid: str, offered: Sequence[IndexSpec]) -> frozenset[IndexSpec] | None:
         """Of all those offered at once, the ones that the planner picks; None where it cannot be asked."""
         plan = self._explained(queryid, offered) if offered else {}
-        if plan is None:
-            return None
-        picked = set(_index_names(plan))
-        return frozenset(s for n, s in enumerate(offered) if f"<{n}>" in picked)
+        return None if plan is None else _picked(plan, offered)
 
     def _imaginable(self, spec: IndexSpec) -> bool:
         return spec.method in METHODS and self._catalog.tables[spec.table].kind != "partitioned"
@@ -158,7 +178,7 @@ class HypotheticalCosts:
         if sql is None or self._connection is None:
             return None
         try:
-            shown, named = self._answers(sql, specs)
+            shown, named = self._asked(sql, specs)
         except psycopg.Error:
             if self._session.is_broken:
                 raise
@@ -167,7 +187,7 @@ class HypotheticalCosts:
         found = json.loads(shown) if isinstance(shown, str) else shown
         return _renamed(found[0]["Plan"], {name: n for n, name in enumerate(named)})
 
-    def _answers(self, sql: str, specs: Sequence[IndexSpec]) -> tuple[Any, list[str]]:
+    def _asked(self, sql: str, specs: Sequence[IndexSpec]) -> tuple[Any, list[str]]:
         """The plan, and what HypoPG calls the indexes; all in one message, as there are thousands of questions.
 
         Raises:
@@ -201,6 +221,12 @@ def _renamed(plan: dict[str, Any], own: Mapping[str, int]) -> dict[str, Any]:
     for child in plan.get("Plans", ()):
         _renamed(child, own)
     return plan
+
+
+def _picked(plan: Mapping[str, Any], offered: Sequence[IndexSpec]) -> frozenset[IndexSpec]:
+    """Those of the offered indexes that a plan uses."""
+    names_used = set(_index_names(plan))
+    return frozenset(s for n, s in enumerate(offered) if f"<{n}>" in names_used)
 
 
 def _index_names(plan: Mapping[str, Any]) -> Iterator[str]:

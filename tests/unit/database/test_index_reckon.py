@@ -22,7 +22,7 @@ from paiid_perf.database.index_types import (
 from paiid_perf.database.rules.indexes import retype
 from paiid_perf.database.rules.indexes.candidates import could_serve, merged
 from paiid_perf.database.rules.indexes.factor import factored
-from paiid_perf.database.rules.indexes.reckon import Facts, believed, reckoned
+from paiid_perf.database.rules.indexes.reckon import Facts, believed, planned, reckoned
 from paiid_perf.database.rules.indexes.select import Item, Problem, select
 from tests.unit.database.test_index_rules import make_table, spec
 
@@ -68,6 +68,51 @@ def test_a_limit_pays_for_what_it_reads_only() -> None:
 def test_what_the_processor_takes_longer_for_is_slower_whatever_the_planner_says() -> None:
     assert believed(0.5, 1.6) == 1.6
     assert believed(0.25, 1.0) == 0.5
+
+
+def test_where_the_planner_finds_two_plans_even_the_slower_one_is_half_believed() -> None:
+    assert 1.0 < believed(0.99, 1.6) < 1.6
+
+
+def test_what_is_memoized_is_looked_up_as_often_as_the_cost_says() -> None:
+    plan = nested(100_000, "(customer = o.id)", filtered=False)
+    memo = {"Node Type": "Memoize", "Plan Rows": 1, "Total Cost": 5.01, "Plans": [plan["Plans"][1]]}
+    dear = plan | {"Total Cost": 10 + 100_000 * 5.02, "Plans": [plan["Plans"][0], memo]}
+    cheap = dear | {"Total Cost": 10 + 100_000 * 0.07}
+    assert reckoned(cheap, facts()) < 0.2 * reckoned(plan, facts())
+    assert reckoned(dear, facts()) > 0.9 * reckoned(plan, facts())
+
+
+def test_what_is_materialised_is_made_once() -> None:
+    outer = {"Node Type": "Seq Scan", "Relation Name": "o", "Plan Rows": 100, "Total Cost": 10.0}
+    kept = {"Node Type": "Materialize", "Plan Rows": 50, "Total Cost": 20_001.0, "Plans": [SEQUENTIAL]}
+    loop = {"Node Type": "Nested Loop", "Plan Rows": 100, "Total Cost": 20_100.0}
+    assert reckoned(loop | {"Plans": [outer, kept]}, facts()) < 2 * reckoned(SEQUENTIAL, facts())
+    assert reckoned(loop | {"Plans": [outer, SEQUENTIAL]}, facts()) > 50 * reckoned(SEQUENTIAL, facts())
+
+
+def asking(condition: str, rows: int) -> dict[str, Any]:
+    sub = SEQUENTIAL | {"Parent Relationship": "SubPlan"}
+    whole = {
+        "Node Type": "Seq Scan",
+        "Relation Name": "c",
+        "Startup Cost": 0.0,
+        "Total Cost": 18_000 * 20_000.0,
+    }
+    return whole | {"Plan Rows": rows, "Filter": condition, "Plans": [sub]}
+
+
+def test_a_sub_plan_runs_for_the_rows_that_the_cheap_conditions_leave() -> None:
+    all_rows = asking("((SubPlan 1) > 3)", 50)
+    few = asking("((country = 'x (AND'::text) AND ((SubPlan 1) > 3))", 50)
+    assert reckoned(few, facts()) < 0.02 * reckoned(all_rows, facts())
+    assert planned(few) < 0.02 * planned(all_rows)
+    assert planned(all_rows) == all_rows["Total Cost"]
+
+
+def test_a_plan_without_sub_plans_costs_what_the_planner_says() -> None:
+    plan = nested(10, "(customer = o.id)")
+    assert planned(plan) == plan["Total Cost"]
 
 
 @given(st.floats(0.001, 1.0), st.floats(0.001, 1.0))

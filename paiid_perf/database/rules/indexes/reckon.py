@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paiid_perf.database.index_types import IndexSpec, Table
-from paiid_perf.database.rules.indexes.selectivity import distinct_values
+from paiid_perf.database.rules.indexes.selectivity import DEFAULT_EQ, DEFAULT_INEQ, distinct_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ class Rates:
 RATES = Rates()
 Plan = Mapping[str, Any]
 _CONJUNCT = re.compile(r'\(?"?(\w+)"?\)?(?:::[\w ]+)?\s*(=|<=|>=|<|>|IS NULL|~~)', re.IGNORECASE)
+_LITERAL = re.compile(r"'(?:[^']|'')*'")
 _SUBPLAN = {"SubPlan", "InitPlan"}
+#: What the planner charges a nested loop for a row that it finds memoized (two cpu_tuple_cost and some operators).
+MEMO_HIT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +70,59 @@ def reckoned(plan: Plan, facts: Facts) -> float:
     return _node(plan, facts, 1.0) / 1e6
 
 
-def _node(plan: Plan, facts: Facts, loops: float) -> float:
+def planned(plan: Plan) -> float:
+    """The planner's cost, less that of sub-plan runs which it counts and which never happen (see ``_reaching``)."""
+    return max(0.01 * float(plan["Total Cost"]), float(plan["Total Cost"]) - _phantom(plan, 1.0))
+
+
+def _phantom(plan: Plan, loops: float) -> float:
+    main, sub = _children(plan)
+    own = sum((_counted(plan, c) - _sub_loops(plan, c)) * float(c["Total Cost"]) for c in sub)
+    inner = loops * max(1.0, float(main[0]["Plan Rows"])) if _is_loop(plan, main) else loops
+    times = [loops, inner] if _is_loop(plan, main) else [loops] * len(main)
+    return own * loops + sum(_phantom(c, t) for c, t in zip(main, times, strict=True))
+
+
+def _children(plan: Plan) -> tuple[list[Plan], list[Plan]]:
+    """(what feeds the node, the sub-plans of its expressions)."""
     children: Sequence[Plan] = plan.get("Plans", ())
     main = [c for c in children if c.get("Parent Relationship") not in _SUBPLAN]
-    sub = [c for c in children if c.get("Parent Relationship") in _SUBPLAN]
+    return main, [c for c in children if c.get("Parent Relationship") in _SUBPLAN]
+
+
+def _is_loop(plan: Plan, main: Sequence[Plan]) -> bool:
+    return plan["Node Type"] == "Nested Loop" and len(main) == 2
+
+
+def _node(plan: Plan, facts: Facts, loops: float) -> float:
+    main, sub = _children(plan)
     own = _own(plan, main, facts) * loops
-    inner_loops = [loops] * len(main)
-    if plan["Node Type"] == "Nested Loop" and len(main) == 2:
-        inner_loops[1] = loops * max(1.0, main[0]["Plan Rows"])
-    share = _limited(plan, main)
-    below = sum(
-        share * _node(child, facts, times * _spared(child))
-        for child, times in zip(main, inner_loops, strict=True)
-    )
-    return own + below + sum(_node(child, facts, _sub_loops(plan, main, child, loops)) for child in sub)
+    if _is_loop(plan, main):
+        below = _node(main[0], facts, loops) + _repeated(plan, main[0], main[1], facts, loops)
+    else:
+        below = _limited(plan, main) * sum(_node(child, facts, loops) for child in main)
+    return own + below + sum(_node(child, facts, loops * _sub_loops(plan, child)) for child in sub)
+
+
+def _repeated(join: Plan, outer: Plan, inner: Plan, facts: Facts, loops: float) -> float:
+    """A nested loop's inner side, run for each outer row; a memoized one only where it misses, a materialised one
+    once and then read again."""
+    times = loops * max(1.0, float(outer["Plan Rows"]))
+    match inner["Node Type"]:
+        case "Memoize":
+            return times * RATES.probe + _node(inner, facts, times * _missed(join, outer, inner))
+        case "Materialize":
+            return times * _own(inner, (), facts) + _node(inner, facts, loops)
+        case _:
+            return _node(inner, facts, times)
+
+
+def _missed(join: Plan, outer: Plan, inner: Plan) -> float:
+    """The share of look-ups that a Memoize node passes on, from what each costs the planner."""
+    rows = max(1.0, float(outer["Plan Rows"]))
+    each = (float(join["Total Cost"]) - float(outer["Total Cost"])) / rows - MEMO_HIT
+    below = max((float(c["Total Cost"]) for c in inner.get("Plans", ())), default=0.0)
+    return min(1.0, max(each / below, 1.0 / rows)) if below > 0 else 1.0
 
 
 def _limited(plan: Plan, main: Sequence[Plan]) -> float:
@@ -93,17 +135,49 @@ def _limited(plan: Plan, main: Sequence[Plan]) -> float:
     return float(min(1.0, max(0.0, (plan["Total Cost"] - main[0]["Startup Cost"]) / whole)))
 
 
-def _spared(child: Plan) -> float:
-    """A memoized or materialised inner side runs seldom; its own node says how much that costs."""
-    return 0.5 if child["Node Type"] == "Memoize" else 1.0
-
-
-def _sub_loops(plan: Plan, main: Sequence[Plan], child: Plan, loops: float) -> float:
-    """How often a correlated sub-query runs, from what it adds to the node's cost."""
+def _counted(plan: Plan, child: Plan) -> float:
+    """How often the planner takes a correlated sub-plan to run, from what all of them add to the node's cost."""
     if child.get("Parent Relationship") == "InitPlan" or "hashed" in str(plan.get("Filter", "")):
         return 1.0
-    added = plan["Total Cost"] - sum(c["Total Cost"] for c in main)
-    return float(loops * max(1.0, added / max(child["Total Cost"], 0.01)))
+    main, sub = _children(plan)
+    added = float(plan["Total Cost"]) - sum(float(c["Total Cost"]) for c in main)
+    each = sum(float(c["Total Cost"]) for c in sub if c.get("Parent Relationship") != "InitPlan")
+    return max(1.0, added / max(each, 0.01))
+
+
+def _sub_loops(plan: Plan, child: Plan) -> float:
+    """How often a sub-plan runs for one run of its node."""
+    return min(_counted(plan, child), max(1.0, _reaching(plan)))
+
+
+def _reaching(plan: Plan) -> float:
+    """Rows for which a filter gets as far as its sub-plans. The executor checks cheap conditions first; the planner
+    charges every row of the table for the sub-plans (cost_qual_eval)."""
+    conditions = _conjuncts(_LITERAL.sub("''", str(plan.get("Filter", ""))))
+    asking = [c for c in conditions if "SubPlan" in c]
+    if not asking or len(asking) == len(conditions):
+        return math.inf
+    return float(plan["Plan Rows"]) / math.prod(_kept(c) for c in asking)
+
+
+def _kept(condition: str) -> float:
+    """The share of rows that the planner takes a comparison with a sub-plan to keep (selfuncs.h)."""
+    if "<" in condition or ">" in condition:
+        return DEFAULT_INEQ
+    return DEFAULT_EQ if " = " in condition and "ANY" not in condition else 0.5
+
+
+def _conjuncts(text: str) -> list[str]:
+    """The conditions of a filter that all have to hold, as EXPLAIN writes them: ``((a = 1) AND (b = 2))``."""
+    if not (text.startswith("((") and text.endswith(")")):
+        return [text] if text else []
+    found, depth, began = [], 0, 1
+    for at, char in enumerate(text[1:-1], 1):
+        depth += (char == "(") - (char == ")")
+        if depth == 0 and text.startswith(" AND ", at):
+            found.append(text[began:at])
+            began = at + 5
+    return [*found, text[began:-1]]
 
 
 def _own(plan: Plan, main: Sequence[Plan], facts: Facts) -> float:
@@ -192,9 +266,14 @@ def _fetched(plan: Plan, table: Table | None, rows: float) -> float:
 
 #: From this ratio on a plan is taken to be slower than the one it replaces, whatever the planner thinks.
 SLOWER = 1.05
+#: From this ratio on the two plans are even to the planner: which of them it takes in the end, chance decides.
+EVEN = 0.97
 
 
 def believed(planned: float, processor: float) -> float:
     """The share of a query's time that is left, from what the planner says of two plans and what their processor time
-    says: their geometric mean (each alone errs more); where the processor would take longer, that alone."""
-    return processor if processor > SLOWER else math.sqrt(planned * processor)
+    says: their geometric mean (each alone errs more); where the processor would take longer, that alone, unless the
+    planner might as well have kept the plan."""
+    if processor > SLOWER and planned < EVEN:
+        return processor
+    return math.sqrt(planned * processor)
