@@ -18,9 +18,9 @@ GB = 2**30
     [
         (None, 10 * GB, False),
         (Disk(100 * GB, 50 * GB), 10 * GB, False),
-        (Disk(100 * GB, 24 * GB), 10 * GB, True),
-        (Disk(100 * GB, 4 * GB), 1, True),
-        (Disk(10_000 * GB, 6 * GB), 1, False),
+        (Disk(100 * GB, 21 * GB), 10 * GB, True),
+        (Disk(100 * GB, 1 * GB), 1, True),
+        (Disk(10_000 * GB, 3 * GB), 1, False),
     ],
 )
 def test_room(disk: Disk | None, index_bytes: int, is_refused: bool) -> None:

@@ -8,7 +8,7 @@ from paiid_perf.database.types import Disk
 #: The index itself, and as much again for the files that its sort writes before it (tuplesort.c).
 NEEDED = 2.0
 #: What stays free for WAL and everybody else's work: this share of the disk, and never more than so many bytes.
-KEPT_SHARE, KEPT_BYTES = 0.05, 5 * 2**30
+KEPT_SHARE, KEPT_BYTES = 0.05, 2 * 2**30
 
 
 def refused_because(disk: Disk | None, index_bytes: int) -> str:
