@@ -12,10 +12,11 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import charts, figures, navigation
+from paiid_perf.admin import charts, figures, money, navigation
 from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
 from paiid_perf.admin.console import Overview, gather
 from paiid_perf.admin.window import named
+from paiid_perf.models import Recommendation
 
 register = template.Library()
 STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "console.css"
@@ -113,3 +114,9 @@ def perf_bytes(value: float | None) -> str:
 def perf_duration(value: float | None) -> str:
     """Seconds as people say them."""
     return figures.duration(value)
+
+
+@register.filter
+def perf_saved(rec: Recommendation) -> str:
+    """``saves 0.12 USD a day``, or nothing."""
+    return money.saved(rec)

@@ -253,14 +253,15 @@ def ended(
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def wait_for(what: str, look: Callable[[], T | None], seconds: float = 30) -> T:
-    """The first answer of ``look`` that is true."""
+def wait_for(what: str, look: Callable[[], T | None], seconds: float = 90) -> T:
+    """The first answer of ``look`` that is true; it looks ever less often, so that nobody is limited for asking."""
     deadline = time.monotonic() + seconds
-    pause = threading.Event()
+    pause, rest = threading.Event(), 0.02
     while time.monotonic() < deadline:
         if found := look():
             return found
-        pause.wait(0.02)
+        pause.wait(rest)
+        rest = min(0.3, 1.2 * rest)
     raise AssertionError(f"{what}: not within {seconds:g} s")
 
 
