@@ -12,7 +12,7 @@ from project.embedded import Postgres, Valkey, start_postgres, start_valkey
 from project.trading.loader import FIRST_USER
 from tests.acceptance.stage import Answer, Crowd, Stage, ask, ended, wait_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 #: Kept for an hour, the same for everybody.
 KEPT = "/api/instruments/"

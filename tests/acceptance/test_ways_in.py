@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from project.embedded import Servers
     from project.trading.site import Process
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 TOKEN = "a token of this test"
 BASE = "/api/optimization"
 PHASES = ["database", "api", "cache", "monitoring", "security"]

@@ -17,7 +17,7 @@ from tests.acceptance.stage import Answer, Stage, ask, ended, stage_on, wait_for
 if TYPE_CHECKING:
     from project.embedded import Servers
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 TOKEN = "a token of this test"
 PHASES = ["database", "api", "cache", "monitoring", "security"]
 
