@@ -24,6 +24,7 @@ from django.utils.crypto import salted_hmac
 from redis import Redis
 
 from paiid_perf.conf import get_settings
+from paiid_perf.invalidation import run_script
 from paiid_perf.models import LoginFailure, SecurityEvent
 from paiid_perf.security.addresses import client_address, is_safelisted
 from paiid_perf.security.networks import caller
@@ -40,19 +41,20 @@ USER_FACTOR = 4
 KNOWN_FOR = timedelta(days=30)
 
 #: KEYS: counters. ARGV: per counter its limit, its seconds, and 1 if it is counted now.
-#: Counts one attempt unless a counter is full. Returns {1 if one was new, positions of those that are full …}.
+#: Counts one attempt unless a counter is full. Returns a sum: 1 if one was new, 2 to the power of the position of each
+#: that is full (one number is read from the wire in half the time of a list).
 _TAKE = """
-local answer = {0}
+local full, new = 0, 0
 for i, key in ipairs(KEYS) do
   local count = tonumber(redis.call('GET', key))
-  if not count then answer[1] = 1
-  elseif count >= tonumber(ARGV[3 * i - 2]) then answer[#answer + 1] = i end
+  if not count then new = 1
+  elseif count >= tonumber(ARGV[3 * i - 2]) then full = full + 2 ^ i end
 end
-if #answer > 1 then return answer end
+if full > 0 then return full + new end
 for i, key in ipairs(KEYS) do
   if ARGV[3 * i] == '1' and redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, ARGV[3 * i - 1]) end
 end
-return answer
+return new
 """
 #: KEYS: counters. ARGV: per counter a floor and its seconds (after Redis was emptied).
 _RAISE = """
@@ -165,10 +167,11 @@ def _take(counted: Sequence[Tier]) -> Full:
 def _take_in_redis(client: Redis, counted: Sequence[Tier]) -> Full:
     keys = [_redis_key(tier) for tier in counted]
     limits = [n for tier in counted for n in (tier.rate.limit, tier.rate.seconds, int(tier.at_start))]
-    new, *full = cast("list[int]", client.eval(_TAKE, len(keys), *keys, *limits))
+    answer = cast("int", run_script(client, _TAKE, keys, limits))
+    full = [tier.name for position, tier in enumerate(counted, 1) if answer & 1 << position]
     if full:
-        return frozenset(counted[position - 1].name for position in full)
-    return _full_in_rows(client, counted) if new else _NONE
+        return frozenset(full)
+    return _full_in_rows(client, counted) if answer & 1 else _NONE
 
 
 def _full_in_rows(client: Redis, counted: Sequence[Tier]) -> Full:
@@ -180,7 +183,7 @@ def _full_in_rows(client: Redis, counted: Sequence[Tier]) -> Full:
     for tier in counted:
         count, ends = rows.get(tier.key, (0, now))
         arguments += (count + int(tier.at_start), max(1, int((ends - now).total_seconds())))
-    client.eval(_RAISE, len(counted), *map(_redis_key, counted), *arguments)
+    run_script(client, _RAISE, [*map(_redis_key, counted)], arguments)
     return frozenset(t.name for t in counted if rows.get(t.key, (0, now))[0] >= t.rate.limit)
 
 
@@ -254,7 +257,7 @@ def note_failure(counted: Sequence[Tier]) -> None:
 def _count_late(client: Redis, late: Sequence[Tier]) -> bool:
     client.ping()
     for tier in late:
-        client.eval(_COUNT, 1, _redis_key(tier), tier.rate.seconds)
+        run_script(client, _COUNT, [_redis_key(tier)], [tier.rate.seconds])
     return True
 
 
@@ -273,7 +276,7 @@ def _forgive(client: Redis, counted: Sequence[Tier]) -> bool:
     keys = {tier.name: _redis_key(tier) for tier in counted}
     # A known place that got in without the name's counter leaves that one to the strangers who filled it.
     keys.setdefault("user", "")
-    client.eval(_FORGIVE, 4, *(keys[name] for name in ("pair", "user", "address", "crowd")))
+    run_script(client, _FORGIVE, [keys[name] for name in ("pair", "user", "address", "crowd")], [])
     return True
 
 
