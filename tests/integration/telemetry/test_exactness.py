@@ -11,6 +11,8 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +57,29 @@ CLIENTS = """
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             [thread.start() for thread in started]
             [thread.join() for thread in started]
-            os.write(1, (json.dumps(sum(seen, [])) + "\\n").encode())
-            signal.pause() if process % 2 else sys.exit(0)
+            with open(f"{sys.argv[5]}/{os.getpid()}", "w") as told:
+                json.dump(sum(seen, []), told)
+            waits = process % 2
+            print(os.getpid(), waits, flush=True)  # short: lines of several processes stay whole
+            signal.pause() if waits else sys.exit(0)
     for _ in range(processes):
         os.wait()
 """
 
 
-def test_the_roll_up_is_what_the_clients_saw(redis_cache: Any, valkey_url: str) -> None:
+def test_the_roll_up_is_what_the_clients_saw(redis_cache: Any, valkey_url: str, tmp_path: Path) -> None:
     """Half of the processes end by themselves, half by SIGTERM, with what they saw not handed over."""
     numbers = map(str, (PROCESSES, THREADS, REQUESTS))
-    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(CLIENTS), valkey_url, *numbers]
-    with subprocess.Popen(command, cwd=ROOT, env=in_tree(), stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        seen = sorted(ms for _ in range(PROCESSES) for ms in json.loads(process.stdout.readline()))
-        for child in children_of(process.pid):
-            os.kill(child, signal.SIGTERM)
-        assert process.wait(60) == 0
+    program = textwrap.dedent(CLIENTS)
+    command = [sys.executable, "-W", "ignore", "-c", program, valkey_url, *numbers, str(tmp_path)]
+    with ended(subprocess.Popen(command, cwd=ROOT, env=in_tree(), stdout=subprocess.PIPE)) as parent:
+        assert parent.stdout is not None
+        told = [parent.stdout.readline().split() for _ in range(PROCESSES)]
+        for pid, waits in told:
+            if int(waits):
+                os.kill(int(pid), signal.SIGTERM)
+        assert parent.wait(60) == 0
+    seen = sorted(ms for pid, _ in told for ms in json.loads((tmp_path / pid.decode()).read_text()))
     telemetry.collect()
     newest = Metric.objects.order_by("-at")[0].at
     actions.roll_up(newest)
@@ -126,20 +134,17 @@ def test_gunicorn_workers_that_are_ended_lose_nothing(
         "-b",
         f"unix:{place}",
     ]
-    with subprocess.Popen(
-        [*command, "--chdir", str(tmp_path), "--log-file", str(tmp_path / "log")], cwd=tmp_path, env=in_tree()
-    ) as master:
-        try:
-            ask(place)  # waits until somebody answers
-            for n in range(1, 120):
-                if n == 60:
-                    os.kill(children_of(master.pid)[0], signal.SIGTERM)
-                ask(place)
-            workers = psutil.Process(master.pid).children()
-            master.terminate()
-            _, left = psutil.wait_procs(workers, 60)
-        finally:
-            master.kill()  # what it has to tidy up is not ours to wait for
+    command += ["--chdir", str(tmp_path), "--log-file", str(tmp_path / "log")]
+    with ended(subprocess.Popen(command, cwd=tmp_path, env=in_tree())) as master:
+        ask(place)  # waits until somebody answers
+        for n in range(1, 120):
+            if n == 60:
+                psutil.Process(master.pid).children()[0].terminate()
+            ask(place)
+        workers = psutil.Process(master.pid).children()
+        master.terminate()
+        # What the master itself has to tidy up is not ours to wait for.
+        _, left = psutil.wait_procs(workers, 60)
     assert not left, (tmp_path / "log").read_text()
     collect()
 
@@ -226,5 +231,12 @@ def in_tree() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def children_of(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children()]
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process for a block; it and its children are gone at the end, whatever happened."""
+    with process:
+        try:
+            yield process
+        finally:
+            for one in [*psutil.Process(process.pid).children(), process] if process.poll() is None else []:
+                one.kill()
