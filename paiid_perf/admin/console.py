@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from paiid_perf.admin import charts, endpoints
+from paiid_perf.admin import charts
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.evidence import compared, won
 from paiid_perf.admin.figures import number
@@ -21,7 +21,7 @@ from paiid_perf.admin.marks import marks
 from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ADVICE
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
-from paiid_perf.monitoring import queries
+from paiid_perf.monitoring import endpoints, queries
 from paiid_perf.monitoring.queries import Traffic
 from paiid_perf.monitoring.types import Point
 from paiid_perf.optimization.reports import LONGEST, WINDOWS, span_of

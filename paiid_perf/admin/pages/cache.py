@@ -9,7 +9,7 @@ from typing import Any
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import charts, console, endpoints
+from paiid_perf.admin import charts, console
 from paiid_perf.admin.base import APPLY, RUN, VIEW, post_only, require
 from paiid_perf.admin.charts import Chart
 from paiid_perf.admin.evidence import facts_of
@@ -18,6 +18,7 @@ from paiid_perf.admin.pages.base import ConsoleAdmin, Page, last_phase
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.monitoring.windows import sums
 from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
 from paiid_perf.stores import redis_gate
@@ -113,7 +114,7 @@ def _strategies(window: Window, details: Mapping[str, Any]) -> list[Strategy]:
 
 
 def _counts(series: str, window: Window) -> dict[str, int]:
-    return {subject: count for subject, count, _t in endpoints.sums(series, window.start, window.end)}
+    return {subject: count for subject, count, _t in sums(series, window.start, window.end)}
 
 
 def _strategy(

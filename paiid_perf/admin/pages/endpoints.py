@@ -10,13 +10,14 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import endpoints, tables
+from paiid_perf.admin import tables
 from paiid_perf.admin.base import VIEW, require
-from paiid_perf.admin.endpoints import Row
 from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page
 from paiid_perf.admin.tables import Column
 from paiid_perf.admin.window import Window, window_of
+from paiid_perf.monitoring import endpoints
+from paiid_perf.monitoring.endpoints import Row
 
 #: Columns that cannot be sorted by without every endpoint's histograms.
 PERCENTILES = ("p50", "p95", "p99")

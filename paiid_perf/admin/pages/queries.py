@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import charts, endpoints, tables
+from paiid_perf.admin import charts, tables
 from paiid_perf.admin.base import VIEW, require
 from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page
@@ -20,6 +20,7 @@ from paiid_perf.admin.window import Window, window_of
 from paiid_perf.conf import get_settings
 from paiid_perf.database import statements
 from paiid_perf.database.statements import Counted
+from paiid_perf.monitoring.windows import between, sums
 
 #: Characters of a statement that the list shows.
 TEXT_SHOWN = 240
@@ -96,7 +97,7 @@ def _columns(page: ConsoleAdmin, rows: Sequence[Query], words: _Words | None = N
 
 def _spent(window: Window) -> dict[str, tuple[int, float]]:
     """queryid → (calls, ms) in the window."""
-    rows = endpoints.sums(statements.SERIES, window.start, window.end)
+    rows = sums(statements.SERIES, window.start, window.end)
     return {queryid: (count, total) for queryid, count, total in rows}
 
 
@@ -107,7 +108,7 @@ def _queries(rows: Sequence[Counted], spent: Mapping[str, tuple[int, float]] | N
 
 
 def _sparks(ids: Sequence[str], window: Window) -> dict[str, list[float]]:
-    rows = endpoints.between(statements.SERIES, window.start, window.end).filter(subject__in=ids)
+    rows = between(statements.SERIES, window.start, window.end).filter(subject__in=ids)
     found: dict[str, list[float]] = {}
     for subject, total in rows.order_by("at").values_list("subject", "total"):
         found.setdefault(subject, []).append(total)

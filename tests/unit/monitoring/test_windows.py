@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paiid_perf.admin.endpoints import DAY, HOUR, MINUTE, parts_of
+from paiid_perf.monitoring.windows import DAY, HOUR, MINUTE, parts_of
 
 NOW = datetime(2026, 3, 29, 14, 37, 12, tzinfo=UTC)
 moments = st.datetimes(datetime(2024, 1, 1), datetime(2027, 1, 1), timezones=st.just(UTC))
