@@ -53,8 +53,9 @@ _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ENTITY = re.compile(r"&(?:#\d{2}|#x[0-9a-f]{2}|lt|gt|quot|apos|colon|tab|newline|lpar|amp)")
 #: A character as JavaScript, JSON and old servers escape it.
 _ESCAPED = re.compile(r"\\x([0-7][0-9a-f])|\\u00([0-7][0-9a-f])|%u00([0-7][0-9a-f])")
+#: Characters that something on the way may write as the narrow ones (the last three by dropping a bit).
 _FULL_WIDTH = {
-    ord(wide): narrow for wide, narrow in zip("＜＞＝（）＂＇／：；", "<>=()\"'/:;", strict=True)
+    ord(wide): narrow for wide, narrow in zip("＜＞＝（）＂＇／：；¼¾¢", '<>=()"\'/:;<>"', strict=True)
 } | {0: None}
 _ESCAPED_QUOTE = re.compile(r"\\(?=['\"])")
 _XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<>]+)<")

@@ -228,7 +228,7 @@ _ANYWHERE = re.compile(
     | [&H](?:f[^;&wCn]{0,30}n?[^;&wCn]{0,8}|g[1sv,]{0,9})[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
     | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
-    | W[1sSv] | Y[sS] | Y\Z
+    | W[1sSv] | Y[sS1] | Y\Z
     | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&w])
     | [=o&|,;EQHsS1UlRL]x(?:[SfXEQ]|[1sv](?![nw]))          # a call that waits, raises or reads
     | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))

@@ -77,6 +77,7 @@ _LINK_ASSIGNED = re.compile(
 _SCRIPTING_CSS = re.compile(
     r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:\s{0,8}expression\s{0,8}\("
 )
+_SCRIPT_ENTITY = re.compile(r"=\s{0,9}[\"'`]?&\{[^}]{0,80}[(=]")
 _UTF7 = re.compile(r"[+ ]ad[w4]-")
 _ENCODED_CALL = re.compile(r"\w&(?:#x0{0,6}28|#0{0,6}40|lpar);?[^&]")
 _JS_BREAK_OUT = re.compile(
@@ -114,6 +115,8 @@ def _outside_elements(text: str) -> bool:
     if "{" in text and _in_template(text):
         return True
     if "&" in text and _ENCODED_CALL.search(text):
+        return True
+    if "&{" in text and _SCRIPT_ENTITY.search(text):
         return True
     return "ad" in text and bool(_UTF7.search(text))
 
@@ -209,7 +212,7 @@ def _is_scripting(element: str, name: str, value: str) -> bool:
     if name in _URLS or name.endswith(":href"):
         return bool(value) and bool(_SCRIPT_URL.match(_URL_NOISE.sub("", value).lower()))
     if element == "meta" and name == "charset":
-        return value.strip() == "utf-7"
+        return "utf-7" in value or "utf7" in value
     if element == "meta" and name == "http-equiv":
         return value.strip() in ("refresh", "set-cookie", "link")
     return element == "link" and name == "rel" and value.strip() in ("stylesheet", "import")
