@@ -12,6 +12,7 @@ urlpatterns = [
     path("status", views.status, name="status"),
     path("health", views.health, name="health"),
     path("metrics", views.metrics, name="metrics"),
+    path("metrics/csv", views.metrics_csv, name="metrics-csv"),
     path("metrics/prometheus", views.prometheus, name="prometheus"),
     path("alerts", views.alerts, name="alerts"),
     path("recommendations", views.recommendations, name="recommendations"),

@@ -22,6 +22,7 @@ from paiid_perf.optimization import health as site_health
 from paiid_perf.optimization import reports, runner
 
 Handler = Callable[..., HttpResponse]
+DOWNLOAD = {"Content-Disposition": 'attachment; filename="metrics.csv"'}
 #: verdict → (status, message)
 REFUSALS: Mapping[str, tuple[int, str]] = {
     "anonymous": (401, "sign in as staff, or send a bearer token."),
@@ -141,8 +142,17 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 @endpoint("view", "GET")
 def prometheus(request: HttpRequest) -> HttpResponse:
-    """The merged metrics of all processes, as Prometheus reads them."""
-    return HttpResponse(export.prometheus(timezone.now()), content_type=export.CONTENT_TYPE)
+    """The merged metrics of all processes, as Prometheus reads them: in the format that it asks for."""
+    text, kind = export.negotiated(request.headers.get("Accept", ""), timezone.now())
+    return HttpResponse(text, content_type=kind, headers={"Vary": "Accept"})
+
+
+@endpoint("view", "GET")
+def metrics_csv(request: HttpRequest) -> HttpResponse:
+    """One series over a window, for a spreadsheet: ``?name=api.latency_ms&window=24h``."""
+    now, name = timezone.now(), request.GET.get("name", "api.latency_ms")
+    text = export.table(name, now - schema.window(request), now)
+    return HttpResponse(text, content_type="text/csv; charset=utf-8", headers=DOWNLOAD)
 
 
 @endpoint("view", "GET")

@@ -6,21 +6,28 @@ a smaller value for a restart and loses nothing but what came between its last s
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 
 from django.db.models import Count, Max, Q, Sum
 
-from paiid_perf.models import Alert, Metric, Score
+from paiid_perf.models import Alert, Metric, MetricTotal, Score
 from paiid_perf.monitoring import queries
 from paiid_perf.monitoring.types import Recorder
 from paiid_perf.registry import registry
-from paiid_perf.telemetry.histogram import percentile
+from paiid_perf.telemetry.histogram import GAMMA, Buckets, merge, percentile
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#: Upper ends of the histograms' buckets; each is moved to the nearest edge of a log bucket below, so that every count
+#: is exact.
+LADDER = (1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000)
 #: Gauges older than this are not told: their host is gone.
 STALE = timedelta(minutes=5)
 #: Quantiles are of the requests of this long, as a Prometheus summary's are.
@@ -60,13 +67,50 @@ class Family:
         head = (f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.kind}")
         return "\n".join((*head, *self.lines))
 
+    def openmetrics(self) -> str:
+        """The same as OpenMetrics has it: a counter's ``_total`` is of its samples' names, not of its own."""
+        return str(replace(self, name=self.name.removesuffix("_total")) if self.kind == "counter" else self)
+
 
 def prometheus(now: datetime) -> str:
     """Every metric in Prometheus' text format; serve it as CONTENT_TYPE."""
+    return "\n".join(map(str, families(now))) + "\n"
+
+
+def openmetrics(now: datetime) -> str:
+    """The same in the OpenMetrics format; serve it as OPENMETRICS_TYPE."""
+    return "\n".join([*(family.openmetrics() for family in families(now)), "# EOF"]) + "\n"
+
+
+def negotiated(accept: str, now: datetime) -> tuple[str, str]:
+    """(text, content type) by a request's Accept header: OpenMetrics to who asks for it, as Prometheus does."""
+    if "application/openmetrics-text" in accept:
+        return openmetrics(now), OPENMETRICS_TYPE
+    return prometheus(now), CONTENT_TYPE
+
+
+def families(now: datetime) -> list[Family]:
+    """Every metric."""
     kinds = {recorder.name: recorder.kind for recorder in registry.all(Recorder)}
     gauges = {name for name, kind in kinds.items() if kind == "gauge"} | NOTED
-    families = [*_gauges(gauges - PRIVATE, now), *_totals(gauges, now), *_score(), *_alerts()]
-    return "\n".join(str(family) for family in families) + "\n"
+    return [*_gauges(gauges - PRIVATE, now), *_totals(gauges, now), *_histograms(now), *_score(), *_alerts()]
+
+
+def table(name: str, start: datetime, end: datetime) -> str:
+    """A series as CSV: each point and subject with its count, sum and, of a histogram, percentiles."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(("at", "name", "subject", "count", "total", *(f"p{q * 100:g}" for q in QUANTILES)))
+    for at, subject, point in queries.rows(name, start, end):
+        found = (percentile(point.buckets, q) for q in QUANTILES)
+        told = ("" if value is None else round(value, 3) for value in found)
+        writer.writerow((at.isoformat(), name, _harmless(subject), point.count, round(point.total, 3), *told))
+    return out.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """A cell that a spreadsheet does not take for a formula (OWASP, "CSV Injection")."""
+    return f"'{text}" if text[:1] in "=+-@\t\r" and text else text
 
 
 # --- the families --------------------------------------------------------------------------------------
@@ -109,6 +153,26 @@ def _summary(name: str, rows: Iterable[Total], quantiles: Mapping[str, Mapping[f
     return Family(full, "summary", f"{name} since midnight UTC; quantiles of five minutes", tuple(lines))
 
 
+def _histograms(now: datetime) -> Iterator[Family]:
+    """All subjects of each histogram together: what a Prometheus may add up over sites and ask for any quantile."""
+    names = ("api.latency_ms", *(r.name for r in registry.all(Recorder) if r.kind == "histogram"))
+    rows = MetricTotal.objects.filter(_since_midnight(MetricTotal, now), name__in=names).order_by("name")
+    for name, group in groupby(rows, lambda row: row.name):
+        found = list(group)
+        buckets = merge({int(bucket): n for bucket, n in row.buckets.items()} for row in found)
+        yield histogram(f"{metric_name(name)}_all", name, buckets, sum(row.total for row in found))
+
+
+def histogram(full: str, name: str, buckets: Buckets, total: float) -> Family:
+    """A histogram family. Pure."""
+    count = sum(buckets.values())
+    edges = [math.floor(math.log(end) / math.log(GAMMA)) for end in LADDER]
+    within = [(f"{GAMMA**edge:.6g}", sum(n for b, n in buckets.items() if b <= edge)) for edge in edges]
+    lines = [_line(f"{full}_bucket", (("le", end),), seen) for end, seen in (*within, ("+Inf", count))]
+    lines += [_line(f"{full}_sum", (), total), _line(f"{full}_count", (), count)]
+    return Family(full, "histogram", f"{name} of all subjects since midnight UTC", tuple(lines))
+
+
 def _quantiles(name: str, now: datetime) -> dict[str, dict[float, float]] | None:
     """Subject → quantile → value; None where the series is a counter."""
     newest = Metric.objects.filter(name=name, resolution=Metric.Resolution.MINUTE).order_by("-at").first()
@@ -123,15 +187,18 @@ def _quantiles(name: str, now: datetime) -> dict[str, dict[float, float]] | None
 
 def totals(now: datetime) -> list[Total]:
     """Every series' count and sum since midnight UTC: whole hours where they are rolled up, minutes after."""
+    rows = Metric.objects.filter(_since_midnight(Metric, now)).values_list("name", "subject")
+    return [Total(*row) for row in rows.order_by("name", "subject").annotate(Sum("count"), Sum("total"))]
+
+
+def _since_midnight(model: type[Metric] | type[MetricTotal], now: datetime) -> Q:
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    hours = Metric.objects.filter(resolution=Metric.Resolution.HOUR, at__gte=midnight, at__lte=now)
+    hours = model._default_manager.filter(resolution=Metric.Resolution.HOUR, at__gte=midnight, at__lte=now)
     newest = hours.aggregate(at=Max("at"))["at"]
     seam = max(midnight, newest - OVERLAP) if newest else midnight
-    chosen = Q(resolution=Metric.Resolution.HOUR, at__gte=midnight, at__lt=seam) | Q(
+    return Q(resolution=Metric.Resolution.HOUR, at__gte=midnight, at__lt=seam) | Q(
         resolution=Metric.Resolution.MINUTE, at__gte=seam, at__lte=now
     )
-    rows = Metric.objects.filter(chosen).values_list("name", "subject").order_by("name", "subject")
-    return [Total(*row) for row in rows.annotate(Sum("count"), Sum("total"))]
 
 
 def _score() -> Iterator[Family]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -73,6 +73,17 @@ def by_subject(name: str, start: datetime, end: datetime) -> dict[str, Point]:
         subject: _merged(start, [row[1:] for row in group])
         for subject, group in groupby(columns, lambda row: row[0])
     }
+
+
+def rows(name: str, start: datetime, end: datetime) -> Iterator[tuple[datetime, str, Point]]:
+    """(at, subject, point) of every subject of a name, oldest first."""
+    columns = (
+        _rows(name, start, end)
+        .order_by("at", "subject")
+        .values_list("at", "subject", "count", "total", "buckets")
+    )
+    for at, subject, *part in columns.iterator(chunk_size=2_000):
+        yield at, subject, _merged(at, [(part[0], part[1], part[2])])
 
 
 def percentiles(
