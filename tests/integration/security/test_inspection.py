@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 from base64 import b64encode
+from tempfile import SpooledTemporaryFile
 from urllib.parse import urlencode
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.test import RequestFactory
 from django.test.utils import CaptureQueriesContext
@@ -207,6 +209,20 @@ def test_a_body_that_a_view_reads_bit_by_bit_is_whole(settings):
         request = factory.post("/", raw, content_type="application/json")
         inspect_request(request)
         assert read(request) == raw
+
+
+@pytest.mark.parametrize("length", [True, False], ids=["declared", "chunked"])
+def test_under_asgi_a_body_of_any_length_is_seen_and_whole(length, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
+    raw = json.dumps({"a": ATTACK, "b": "x" * (MAX_BODY + 1)}).encode()
+    headers = [(b"content-type", b"application/json")] + [(b"content-length", b"%d" % len(raw))] * length
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": headers}
+    with SpooledTemporaryFile(max_size=1_000) as file:
+        file.write(raw)
+        file.seek(0)
+        request = ASGIRequest(scope, file)
+        assert [f.kind for f in inspect_request(request).findings] == ["sqli"]
+        assert request.body == raw
 
 
 def test_json_without_a_type_is_json_and_broken_json_is_the_views_business():
