@@ -17,14 +17,17 @@ from paiid_perf.database.index_types import (
     KeyPart,
     Relation,
     Statement,
+    Table,
     Workload,
 )
 from paiid_perf.database.rules.indexes import retype
 from paiid_perf.database.rules.indexes.candidates import could_serve, merged
 from paiid_perf.database.rules.indexes.factor import factored
+from paiid_perf.database.rules.indexes.parse import parse
+from paiid_perf.database.rules.indexes.planner import QueryPlanner
 from paiid_perf.database.rules.indexes.reckon import Facts, believed, planned, reckoned
 from paiid_perf.database.rules.indexes.select import Item, Problem, select
-from tests.unit.database.test_index_rules import make_table, spec
+from tests.unit.database.test_index_rules import catalog, index, make_table, spec
 
 SEQUENTIAL = {"Node Type": "Seq Scan", "Relation Name": "t", "Plan Rows": 50, "Total Cost": 20_000.0}
 
@@ -118,6 +121,27 @@ def test_a_plan_without_sub_plans_costs_what_the_planner_says() -> None:
 @given(st.floats(0.001, 1.0), st.floats(0.001, 1.0))
 def test_belief_lies_between_the_two(planned: float, processor: float) -> None:
     assert min(planned, processor) * 0.999 <= believed(planned, processor) <= max(planned, processor) * 1.001
+
+
+def test_a_join_on_all_of_a_unique_key_has_a_partner_for_each_row() -> None:
+    text = "SELECT a.ok FROM t a, t b WHERE a.customer = b.customer AND b.kind = a.kind"
+    assert joined_rows(text, make_table(rows=900_000)) > 10 * 900_000
+    assert (
+        joined_rows(text, make_table(index("key", "at", "customer", unique=True), rows=900_000))
+        > 10 * 900_000
+    )
+    text = "SELECT a.ok FROM t a, t b WHERE a.at = b.at AND b.customer = a.customer"
+    assert joined_rows(text, make_table(rows=900_000)) < 0.01 * 900_000
+    assert (
+        joined_rows(text, make_table(index("key", "at", "customer", unique=True), rows=900_000))
+        > 0.99 * 900_000
+    )
+
+
+def joined_rows(text: str, table: Table) -> float:
+    known = catalog(table)
+    planner = QueryPlanner(parse(text, known), Statement("1", text, 1, 1, rows=1), known)
+    return planner.blocks[0].rows(frozenset({"a", "b"}))
 
 
 # --- texts ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ indexes of its table, so they are kept; a set of indexes is then a matter of put
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -163,9 +163,9 @@ class BlockPlanner:
         rows = 1.0
         for alias in sorted(subset - halves.keys()):
             rows *= self.base_rows(alias)
-        for join in inside:
-            if join.kind in {"inner", "left"}:
-                rows *= self._join_share(join, inside)
+        for joins in _by_pair(j for j in inside if j.kind in {"inner", "left"}):
+            share = math.prod(self._join_share(join, inside) for join in joins)
+            rows *= max(share, self._key_share(joins))
         for join in halves.values():
             matched = min(
                 1.0,
@@ -181,6 +181,17 @@ class BlockPlanner:
         if join.kind == "left":
             return max(share, 1.0 / self.base_rows(join.right))
         return share
+
+    def _key_share(self, joins: Sequence[Join]) -> float:
+        """The share of pairs that a join on all columns of a unique key keeps: each row of the other side has one
+        partner, however the columns depend on each other. 0 where it is no such join."""
+        keys = {
+            joins[0].left: {j.left_key for j in joins},
+            joins[0].right: {j.right_key for j in joins},
+        }
+        tables = [(self._table(self.relations[alias]), columns) for alias, columns in keys.items()]
+        rows = [table.rows for table, columns in tables if table and _is_key(columns, table)]
+        return 1.0 / max(*rows, 1.0) if rows else 0.0
 
     def _distinct(self, alias: str, key: str) -> float:
         table = self._table(self.relations[alias])
@@ -332,7 +343,8 @@ class BlockPlanner:
         if any(j.kind in {"semi", "anti"} and j.right == alias for j in joins):
             share = min(1.0, 2.0 / (inner.rows + 1.0))
             each, work = inner.fraction(share), max(RATES.descent, inner.fraction_work(share))
-        work = outer.work + outer.rows * work + (outer.rows + rows) * RATES.join
+        unforeseen = max(0.0, rows - outer.rows * inner.rows) * (RATES.entry + RATES.far)
+        work = outer.work + outer.rows * work + unforeseen + (outer.rows + rows) * RATES.join
         total = outer.total + outer.rows * each + rows * self.p.cpu_tuple_cost
         return Path(rows, outer.startup + inner.startup, total, outer.ordered, work)
 
@@ -386,6 +398,32 @@ class BlockPlanner:
                 loops=max(1.0, loops),
             )
         return self._paths[key]
+
+
+def _by_pair(joins: Iterable[Join]) -> Iterable[list[Join]]:
+    """The joins of each two relations, those written the other way round turned about."""
+    found: dict[tuple[str, str], list[Join]] = {}
+    for join in joins:
+        turned = (join.right, join.left) in found
+        same = replace(
+            join, left=join.right, right=join.left, left_key=join.right_key, right_key=join.left_key
+        )
+        found.setdefault((join.right, join.left) if turned else (join.left, join.right), []).append(
+            same if turned else join
+        )
+    return found.values()
+
+
+def _is_key(columns: Set[str], table: Table) -> bool:
+    """Whether the columns hold all of a unique key that has several."""
+    return any(
+        i.unique
+        and i.valid
+        and not i.spec.predicate
+        and len(i.spec.keys) > 1
+        and columns >= set(i.spec.key_texts)
+        for i in table.indexes
+    )
 
 
 def existing(catalog: Catalog, without: Iterable[str] = ()) -> dict[TableKey, tuple[IndexSpec, ...]]:
