@@ -449,9 +449,10 @@ def _advice(measure: Measure, value: float, facts: SecurityFacts) -> Proposal:
 
 def _hint(measure: Measure, facts: SecurityFacts) -> str:
     found = _evidence(measure.name, facts)
-    return (
-        f"{measure.hint} {_('Found: %(what)s.') % {'what': '; '.join(found)}}" if found else str(measure.hint)
-    )
+    if not found:
+        return str(measure.hint)
+    told = _("Found: %(what)s.") % {"what": "; ".join(found)}
+    return f"{measure.hint} {told}"
 
 
 #: Which ``check --deploy`` results belong to which measure.
