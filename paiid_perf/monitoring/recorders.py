@@ -30,6 +30,7 @@ RECORDERS = (
     Recorder("pool.size", nothing),
     Recorder("pool.available", nothing),
     Recorder("pool.waiting", nothing),
+    Recorder("pool.requests", nothing, kind="counter"),
     Recorder("pool.waits", nothing, kind="counter"),
     Recorder("pool.timeouts", nothing, kind="counter"),
     Recorder("pool.wait_ms", nothing, "ms", kind="counter"),

@@ -14,6 +14,7 @@ from django.db import connections
 EVERY_SECONDS = 60.0
 #: psycopg_pool's counters (``ConnectionPool.get_stats``) → what their growth is recorded as.
 COUNTERS = {
+    "requests_num": "pool.requests",
     "requests_queued": "pool.waits",
     "requests_errors": "pool.timeouts",
     "requests_wait_ms": "pool.wait_ms",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
-from django.db import connections
+from django.db import DatabaseError, connections
+from django.db.models import Sum
 
 from paiid_perf.database.session import Session
 from paiid_perf.database.types import Disk, Health, Machine, PoolFact
+from paiid_perf.models import Metric
 
 _LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
@@ -79,7 +81,7 @@ def pool(session: Session, alias: str, health: Health) -> PoolFact:
         in_use=database.connections_all if database else len(health.sessions.rows),
         alias=alias,
         **_use(health),
-        **_waits(alias, bool(configured["OPTIONS"].get("pool"))),
+        **_waits(alias, bool(configured["OPTIONS"].get("pool")), datetime.now(UTC)),
     )
 
 
@@ -101,14 +103,35 @@ def _use(health: Health) -> dict[str, float]:
     }
 
 
-def _waits(alias: str, pooled: bool) -> dict[str, float]:
-    """What this process' own pool counted (psycopg_pool's statistics)."""
-    stats = connections[alias].pool.get_stats() if pooled else {}  # type: ignore[attr-defined]
-    asked = stats.get("requests_num", 0)
-    if asked < _ENOUGH:
+#: How far back the pools of all processes are looked at.
+_LATELY = timedelta(days=1)
+
+
+def _waits(alias: str, pooled: bool, now: datetime) -> dict[str, float]:
+    """How many requests for a connection had to wait, and how long: of every process over the last day, as recorded;
+    of this process alone where nothing is."""
+    if not pooled:
         return {}
-    queued = stats.get("requests_queued", 0)
-    return {"queued": queued / asked, "waited_ms": stats.get("requests_wait_ms", 0) / max(1, queued)}
+    asked, queued, waited = _recorded(alias, now)
+    if asked < _ENOUGH:
+        stats = connections[alias].pool.get_stats()  # type: ignore[attr-defined]
+        asked, queued, waited = (
+            stats.get(name, 0) for name in ("requests_num", "requests_queued", "requests_wait_ms")
+        )
+    return {"queued": queued / asked, "waited_ms": waited / max(1, queued)} if asked >= _ENOUGH else {}
+
+
+def _recorded(alias: str, now: datetime) -> tuple[int, ...]:
+    """Requests, those that waited, and milliseconds waited; zeros where our tables were never migrated."""
+    names = ("pool.requests", "pool.waits", "pool.wait_ms")
+    rows = Metric.objects.filter(
+        name__in=names, subject=alias, resolution=Metric.Resolution.MINUTE, at__gte=now - _LATELY
+    )
+    try:
+        found = dict(rows.values_list("name").annotate(Sum("count")))
+    except DatabaseError:
+        return (0, 0, 0)
+    return tuple(found.get(name, 0) for name in names)
 
 
 _RESERVED = ("superuser_reserved_connections", "reserved_connections")

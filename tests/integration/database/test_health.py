@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -23,6 +23,7 @@ from paiid_perf.database.types import Health, Panel
 from paiid_perf.models import Metric
 
 SECONDS = timedelta(seconds=10)
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -476,6 +477,17 @@ def test_bloat_is_measured_where_pgstattuple_is(plant: Any, session: Any) -> Non
         plant("DROP EXTENSION pgstattuple")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_the_pools_of_all_processes_tell_how_their_requests_waited() -> None:
+    for name, count in (("pool.requests", 500), ("pool.waits", 50), ("pool.wait_ms", 400)):
+        for hours in (1, 2, 40):
+            Metric.objects.create(
+                name=name, subject="default", resolution=60, at=NOW - timedelta(hours=hours), count=count
+            )
+
+    assert machine._waits("default", True, NOW) == {"queued": 0.1, "waited_ms": 8.0}
+
+
 def test_the_pool_of_this_process_tells_how_its_requests_waited(plant: Any, monkeypatch: Any) -> None:
     wrapper = connections["default"]
     monkeypatch.setitem(wrapper.settings_dict, "CONN_MAX_AGE", 0)
@@ -487,10 +499,10 @@ def test_the_pool_of_this_process_tells_how_its_requests_waited(plant: Any, monk
                 cursor.execute("SELECT 1")
             wrapper.close()
 
-        waits = machine._waits("default", True)
+        waits = machine._waits("default", True, NOW)
 
         assert 0 <= waits["queued"] <= 1
-        assert machine._waits("default", False) == {}
+        assert machine._waits("default", False, NOW) == {}
     finally:
         wrapper.close_pool()
         wrapper.close()
