@@ -174,6 +174,13 @@ class AlertSilenceAdmin(ModelAdmin):
     list_display = ("comment", "rule", "subjects", "until", "created_by", "holds")
     list_select_related = ("rule", "created_by")
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if db_field.name == "until":  # Django's two inputs share one label, which names neither
+            for widget, label in zip(field.widget.widgets, (_("Date"), _("Time")), strict=True):
+                widget.attrs["aria-label"] = label
+        return field
+
     @admin.display(description=gettext_lazy("holds"), boolean=True)
     def holds(self, silence: AlertSilence) -> bool:
         return silence.until > timezone.now()

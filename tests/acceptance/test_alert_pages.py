@@ -74,6 +74,13 @@ def test_who_acknowledges_may_silence(role, status, client_of, post):
     assert made == ([("maintenance", "watch")] if status == 302 else [])
 
 
+def test_each_input_of_a_silence_has_a_name(client_of):
+    text = client_of("watch").get(f"{HOME}alertsilence/add/").content.decode()
+
+    assert 'aria-label="Date"' in text
+    assert 'aria-label="Time"' in text
+
+
 def test_silences_are_listed_for_who_may_look(client_of):
     AlertSilence.objects.create(until=timezone.now(), comment="over by now")
 
