@@ -49,7 +49,7 @@ from paiid_perf.registry import registry
 
 AREA = "database"
 #: The time limit where none is set: the last minutes of a search improve little.
-SECONDS = 110.0
+SECONDS = 100.0
 #: Candidates of one statement that go into the selection, cheapest plans first: so many plain, so many covering.
 PER_STATEMENT = 5
 #: Candidates of one statement that are tried all at once.

@@ -48,7 +48,7 @@ class Outcome:
 
 
 class QueryPlanner:
-    """Costs one query under any set of indexes. Memoised by the indexes of the tables it reads."""
+    """Costs one query under any set of indexes. Each block remembers what it cost with those on its tables."""
 
     def __init__(self, query: Query, statement: Statement, catalog: Catalog) -> None:
         self.query = query
@@ -59,7 +59,6 @@ class QueryPlanner:
             BlockPlanner(block, catalog, limit, hint)
             for block, limit, hint in zip(query.blocks, limits, hints, strict=True)
         ]
-        self._known: dict[frozenset[IndexSpec], Outcome] = {}
         if self.blocks:
             self.blocks[0].calibrate(statement)
         self._link()
@@ -77,12 +76,6 @@ class QueryPlanner:
 
     def outcome(self, config: Config) -> Outcome:
         """What the plan that the planner would choose costs, in its own units and in processor time."""
-        key = frozenset(s for t in self.tables for s in config.get(t, ()))
-        if key not in self._known:
-            self._known[key] = self._outcome(config)
-        return self._known[key]
-
-    def _outcome(self, config: Config) -> Outcome:
         total = work = 0.0
         runs: list[float] = []
         for n, planner in enumerate(self.blocks):

@@ -192,20 +192,21 @@ class _Search:
 
     # --- steps -----------------------------------------------------------------------------------------
 
-    def grow(self) -> bool:
+    def grow(self, look: float, until: float) -> bool:
         """Lazy greedy: benefits mostly shrink as the set grows, so a stale value is taken as an upper bound.
 
-        Returns whether the set has grown.
+        ``look`` and ``until``: the shares of the time limit by which every candidate is looked at, and the set grown.
+        Returns whether it has.
         """
         before = len(self.chosen)
         heap = [
             (self._rate(i, self.gain([i])), n, i)
             for n, i in enumerate(self.problem.items)
-            if i.spec not in self.chosen and not self._stop()
+            if i.spec not in self.chosen and not self._stop(look)
         ]
         heap.sort(key=lambda h: (-h[0], h[1]))
         fresh: set[int] = {n for _, n, _ in heap}
-        while heap and not self._stop(GREEDY):
+        while heap and not self._stop(until):
             rate, n, item = heap.pop(0)
             if rate <= 0 or not self.fits(item.bytes):
                 continue
@@ -242,7 +243,7 @@ class _Search:
         """Removals, swaps on one table and additions until nothing improves: what slowed a statement alone may not
         do so beside what was chosen since."""
         for _ in range(6):
-            if not (self._remove() | self._swap() | self.grow()) or self._stop():
+            if not (self._remove() | self._swap() | self.grow(IMPROVEMENT, IMPROVEMENT)) or self._stop():
                 return
 
     def _remove(self) -> bool:
@@ -303,7 +304,7 @@ def select(problem: Problem) -> Selection:
     another.
     """
     search = _Search(problem)
-    search.grow()
+    search.grow(FIRST_LOOK, GREEDY)
     search.grow_together()
     search.improve()
     search.merge()
