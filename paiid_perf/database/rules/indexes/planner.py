@@ -74,6 +74,11 @@ class QueryPlanner:
         """The planner's cost of one execution, sub-queries included as often as they run."""
         return self.outcome(config).cost
 
+    def forget(self) -> None:
+        """Drop what was remembered of paths and costs."""
+        for planner in self.blocks:
+            planner.forget()
+
     def outcome(self, config: Config) -> Outcome:
         """What the plan that the planner would choose costs, in its own units and in processor time."""
         total = work = 0.0
@@ -120,6 +125,11 @@ class BlockPlanner:
         self._bases: dict[object, list[Path]] = {}
         """Ways into one relation, under the set of indexes at hand."""
         self._subset_rows: dict[frozenset[str], float] = {}
+
+    def forget(self) -> None:
+        """Drop what was remembered of paths and costs."""
+        for memory in (self._paths, self._outcomes, self._bases):
+            memory.clear()
 
     # --- rows ------------------------------------------------------------------------------------------
 

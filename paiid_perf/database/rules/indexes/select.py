@@ -35,7 +35,7 @@ LOSS = 3.0
 #: See ``Problem.storage``.
 BYTES_PRICE = 0.2
 #: Shares of the time limit by which each step ends, so that the next has something to work on.
-FIRST_LOOK, GREEDY, IMPROVEMENT, REASONS = 0.60, 0.72, 0.82, 0.86
+FIRST_LOOK, GREEDY, IMPROVEMENT, REASONS = 0.58, 0.66, 0.72, 0.76
 #: What a statement must gain before an index counts as serving it.
 MIN_EFFECT = 0.02
 

@@ -17,15 +17,21 @@ class EstimatedCosts:
     def __init__(self, pairs: Sequence[tuple[Statement, Query]], catalog: Catalog) -> None:
         self._base = existing(catalog)
         self._planners = {s.queryid: QueryPlanner(q, s, catalog) for s, q in pairs}
-        self._known: dict[tuple[str, frozenset[IndexSpec]], float] = {}
+        self._known: dict[str, dict[frozenset[IndexSpec], float]] = {s.queryid: {} for s, _ in pairs}
 
     def cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
         """One execution's cost in the planner's units: with indexes added, as much of the cost without them as the
         query is believed to take of its time."""
-        key = (queryid, added)
-        if key not in self._known:
-            self._known[key] = self._cost(queryid, added)
-        return self._known[key]
+        known = self._known[queryid]
+        if added not in known:
+            known[added] = self._cost(queryid, added)
+        return known[added]
+
+    def forget(self, queryid: str) -> None:
+        """What was remembered of a query: of the sets that were tried few come back, and thousands of queries would
+        fill the memory."""
+        self._known[queryid].clear()
+        self._planners[queryid].forget()
 
     def _cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
         planner = self._planners[queryid]
