@@ -356,7 +356,7 @@ def events(transactional_db):
 
 
 @pytest.fixture
-def filled(query, traffic, events, rec, a_run, a_score, an_alert):
+def filled(redis_cache, query, traffic, events, rec, a_run, a_score, an_alert):
     """Something on every page; fills a path's places."""
     return lambda path: path.format(rec=rec.pk, run=a_run.pk, query=query)
 
