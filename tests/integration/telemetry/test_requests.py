@@ -17,7 +17,7 @@ from django.urls import path
 
 from paiid_perf.telemetry import recorder
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 
 def ask(alias: str = "default") -> None:
@@ -126,6 +126,7 @@ def test_each_kind_of_view_is_counted_once(get: Any, view: str, status: str, que
     assert found["api.queries", route] == (3, 3 * queries)
 
 
+@pytest.mark.django_db(transaction=True)  # within a test's transaction, the request's own would be savepoints
 @pytest.mark.parametrize(("view", "status"), [("plain", "2xx"), ("broken", "5xx")])
 def test_atomic_requests(get: Any, monkeypatch: pytest.MonkeyPatch, view: str, status: str) -> None:
     monkeypatch.setitem(connections["default"].settings_dict, "ATOMIC_REQUESTS", True)
