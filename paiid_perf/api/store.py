@@ -124,10 +124,44 @@ def _with_constants(lua: str) -> str:
     return lua
 
 
+#: Limits are counted in a database of their own, which emptying the cache (FLUSHDB) leaves alone; where there is no
+#: other, in the cache's. There the sites of one server meet, each in its own database so far: the number keeps them
+#: apart.
+_COUNT_LUA = (
+    LIMIT_LUA
+    + """
+local function count(key, limit, period, own, limits, now)
+  local moved = limits ~= '' and not redis.pcall('SELECT', limits)['err']
+  if moved then key = key .. '@' .. own end
+  limit, period = tonumber(limit), tonumber(period)
+  local allowed, remaining, reset
+  if limit > $EXACT then
+    allowed, remaining, reset = ring(key, limit, period, now, $SLICES)
+  else
+    allowed, remaining, reset = exact(key, limit, period, now)
+  end
+  if moved then redis.call('SELECT', own) end
+  return allowed, remaining, reset
+end
+"""
+)
+
+#: A limit alone: half the arguments, and nothing to define but what counts.
+_LIMIT = Script(
+    _with_constants(
+        _COUNT_LUA
+        + """
+local t = redis.call('TIME')
+local now = t[1] * 1000000 + t[2]
+return string.format('%d %d %.0f', count(KEYS[1], ARGV[1], ARGV[2], ARGV[3], ARGV[4], now))
+"""
+    )
+)
+
 _ASK = Script(
     _with_constants(
         invalidation.VERSION_LUA
-        + LIMIT_LUA
+        + _COUNT_LUA
         + """
 local function look_up(entry_key, lease_key, now)
   local newest = 0
@@ -166,20 +200,8 @@ end
 
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local limit = tonumber(ARGV[1])
 local allowed, remaining, reset = 1, 0, 0
-if limit >= 0 then
-  -- In a database of their own, which emptying the cache (FLUSHDB) leaves alone; where there is no other, in this.
-  -- There the sites of one server meet, each in its own database so far: the number keeps them apart.
-  local moved = ARGV[10] ~= '' and not redis.pcall('SELECT', ARGV[10])['err']
-  local key = moved and (KEYS[2] .. '@' .. ARGV[9]) or KEYS[2]
-  if limit > $EXACT then
-    allowed, remaining, reset = ring(key, limit, tonumber(ARGV[2]), now, $SLICES)
-  else
-    allowed, remaining, reset = exact(key, limit, tonumber(ARGV[2]), now)
-  end
-  if moved then redis.call('SELECT', ARGV[9]) end
-end
+if tonumber(ARGV[1]) >= 0 then allowed, remaining, reset = count(KEYS[2], ARGV[1], ARGV[2], ARGV[9], ARGV[10], now) end
 local found, born, stamp, blob = 0, '0', '-', ''
 if allowed == 1 and ARGV[3] == '1' then found, born, stamp, blob = look_up(KEYS[3], KEYS[4], now) end
 -- One string: a reply of seven parts takes the client longer to read than the server to answer.
@@ -370,7 +392,21 @@ def _packed(pool: ConnectionPool, question: Question, lease: str) -> list[str]:
     return question_command(question, lease, stamp, pool.connection_kwargs.get("db") or 0)
 
 
+def limit_command(limit: Limit, database: int) -> list[str]:
+    """The key and the arguments of the script that only counts."""
+    return [limit.key, *_rate_parts(limit.rate), *_databases(database, get_settings().LIMITS_DATABASE)]
+
+
+def read_allowance(raw: bytes) -> Allowance:
+    """What the script that counts said."""
+    allowed, remaining, reset = raw.split()
+    return Allowance(allowed == b"1", int(remaining), int(reset) / 1e6)
+
+
 def _ask_redis(pool: ConnectionPool, question: Question) -> Reply:
+    if question.lookup is None and question.limit is not None:
+        parts = limit_command(question.limit, pool.connection_kwargs.get("db") or 0)
+        return Reply(read_allowance(wire.send(pool, _LIMIT, _LIMIT.call(1, parts), parts[:1], parts[1:])))
     lease = new_lease() if question.lookup else ""
     parts, keys = _packed(pool, question, lease), keys_of(question)
     raw = wire.send(pool, _ASK, _ASK.call(keys, parts), parts[:keys], parts[keys:])
@@ -378,6 +414,9 @@ def _ask_redis(pool: ConnectionPool, question: Question) -> Reply:
 
 
 async def _ask_redis_async(pool: ConnectionPool, question: Question) -> Reply:
+    if question.lookup is None and question.limit is not None:
+        parts = limit_command(question.limit, pool.connection_kwargs.get("db") or 0)
+        return Reply(read_allowance(await wire.call_async(pool, _LIMIT, parts[:1], parts[1:])))
     lease = new_lease() if question.lookup else ""
     parts, keys = _packed(pool, question, lease), keys_of(question)
     raw = await wire.call_async(pool, _ASK, parts[:keys], parts[keys:])
