@@ -223,7 +223,8 @@ def _parsed(workload: Workload, catalog: Catalog, late: Callable[[float], bool])
 def _query(statement: Statement, catalog: Catalog) -> Query | None:
     try:
         return parse(factored(repaired(statement.text)), catalog, stable_bindings(statement))
-    except Unparsable:
+    # One statement that is beyond the parser must not cost the advice on all the others.
+    except (Unparsable, LookupError, RecursionError):
         return None
 
 

@@ -144,6 +144,14 @@ def joined_rows(text: str, table: Table) -> float:
     return planner.blocks[0].rows(frozenset({"a", "b"}))
 
 
+def test_a_condition_on_what_a_cte_computed_from_one_column_is_no_filter_of_this_block() -> None:
+    text = """WITH x AS (SELECT t.customer AS c, avg(sum(t.kind)) OVER (PARTITION BY t.at) AS m, t.at AS y FROM t, t u
+        WHERE t.id = u.id GROUP BY t.customer, t.at),
+        z AS (SELECT x.*, o.m AS p FROM x, x o WHERE x.c = o.c)
+        SELECT * FROM z WHERE y = $1 AND m > $2 AND CASE WHEN m > $3 THEN abs(p - m) / m ELSE $4 END > $5 ORDER BY p"""
+    assert parse(text, catalog(make_table())).tables == {"public.t"}
+
+
 # --- texts ---------------------------------------------------------------------------------------------------
 
 

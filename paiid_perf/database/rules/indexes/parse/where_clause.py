@@ -58,6 +58,8 @@ class WhereClause(Predicates):
 
     def _place(self, alias: str, predicate: Predicate, scope: Scope) -> None:
         draft = self.drafts[scope.block]
+        if alias not in draft.predicates:
+            return  # an expression that a sub-query computed: its alias is of another block
         child = draft.children.get(alias)
         if child is None or not predicate.is_column:
             draft.predicates[alias].append(predicate)
