@@ -6,6 +6,7 @@ Each case is a Django handler (WSGI, called directly) around one view of 4.6 KB 
 rounds of a round's mean. ``added_us`` and ``ratio`` are against the bare handler of the same rounds. ``best_added_us``
 compares the best rounds and ``cpu_added_us`` the processor time of this process (without the wait for Valkey): both
 drift less than the median on a machine that does other work.
+``p99_us`` is over the single requests of all rounds.
 ``round_trips`` counts what is sent to Valkey per request. Nothing is asserted on time.
 """
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from importlib.util import find_spec
 from io import BytesIO
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import Any
@@ -126,12 +127,15 @@ class Case:
     aim: str = ""
     rounds: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    each: list[float] = field(default_factory=list)
     trips: float = 0.0
     sql: float = 0.0
     every: int = 1
     """Runs in every n-th round only (for what is slow)."""
 
 
+#: Peers by module; the report names those that are not there.
+PEERS = ("django_ratelimit", "limits", "django_prometheus", "silk", "django_observatory")
 _fresh = count()
 OFF = {
     "RECORD": False,
@@ -271,11 +275,13 @@ def timed(caller: Caller, requests: int) -> tuple[float, float]:
     caller()
     gc.collect()
     gc.disable()
-    started, worked = perf_counter(), thread_time()
+    ends, worked = [perf_counter()], thread_time()
     for _ in range(requests):
         caller()
-    spent, work = perf_counter() - started, thread_time() - worked
+        ends.append(perf_counter())
+    spent, work = ends[-1] - ends[0], thread_time() - worked
     gc.enable()
+    caller.case.each += [(after - before) * 1e6 for before, after in pairwise(ends)]
     return spent / requests * 1e6, work / requests * 1e6
 
 
@@ -329,13 +335,14 @@ def report(done: list[Case]) -> dict[str, Any]:
                 "added_us": round(us - bare, 1),
                 "best_added_us": round(min(case.rounds) - best, 1),
                 "cpu_added_us": round(min(case.cpu) - cpu, 1),
+                "p99_us": round(statistics.quantiles(case.each, n=100)[98], 1),
                 "ratio": round(us / bare, 2),
                 "round_trips": round(case.trips, 2),
                 "sql": round(case.sql, 2),
                 "aim": case.aim,
             }
         )
-    return {"cases": rows}
+    return {"cases": rows, "not_installed": [name for name in PEERS if not installed(name)]}
 
 
 def main() -> None:
@@ -381,14 +388,17 @@ def run(url: str, directory: Path, options: argparse.Namespace) -> dict[str, Any
 def table(found: dict[str, Any]) -> str:
     """The report for people."""
     head = (
-        f"{'case':22} {'µs':>8} {'added':>8} {'best':>7} {'cpu':>7} {'ratio':>6} {'trips':>6} {'sql':>5}  aim"
+        f"{'case':22} {'µs':>8} {'added':>8} {'best':>7} {'cpu':>7} {'p99':>8} "
+        f"{'ratio':>6} {'trips':>6} {'sql':>5}  aim"
     )
     rows = [
         f"{c['case']:22} {c['us']:8.1f} {c['added_us']:+8.1f} {c['best_added_us']:+7.1f} "
-        f"{c['cpu_added_us']:+7.1f} {c['ratio']:6.2f} {c['round_trips']:6.2f} {c['sql']:5.1f}  {c['aim']}"
+        f"{c['cpu_added_us']:+7.1f} {c['p99_us']:8.1f} {c['ratio']:6.2f} "
+        f"{c['round_trips']:6.2f} {c['sql']:5.1f}  {c['aim']}"
         for c in found["cases"]
     ]
-    return "\n".join([head, *rows])
+    absent = [f"Not installed, so not measured: {', '.join(found['not_installed'])}."]
+    return "\n".join([head, *rows, *(absent if found["not_installed"] else [])])
 
 
 if __name__ == "__main__":
