@@ -147,7 +147,8 @@ def check_stores(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[chec
         found.append(
             checks.Info(
                 f"the cache {settings.CACHE!r} is {type(caches[settings.CACHE]).__name__}, not django-redis: "
-                "rate limits use a fixed window, and metrics go straight to the database.",
+                "rate limits use a fixed window, metrics go straight to the database, and no strategy can be "
+                "cleared by itself (a commit that touches what it depends on makes its values old all the same).",
                 hint="Point it at Redis or Valkey with django-redis for exact limits and shared caching.",
                 id="paiid_perf.W003",
             )

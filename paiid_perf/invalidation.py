@@ -30,7 +30,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from redis import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, TimeoutError
 
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ConfigurationError
@@ -42,6 +42,9 @@ logger = logging.getLogger("paiid_perf")
 ROW_TAG_TTL = 7 * 24 * 3600
 #: Seconds between attempts to hand over bumps that the store could not take.
 RETRY_EVERY = 0.25
+#: The part of REDIS_TIMEOUT that a commit waits for a replica to have its bump, where one may take the server's
+#: place; and seconds for which none is waited for after that was too short.
+REPLICA_SHARE, WITHOUT_REPLICA = 0.5, 5.0
 
 Target = str | type[models.Model] | models.Model
 
@@ -280,7 +283,38 @@ def _redis_versions(client: Redis, tags: Sequence[str]) -> tuple[int, ...]:
 
 def _redis_bump(client: Redis, tags: Sequence[str]) -> bool:
     run_script(client, _BUMP_LUA, _keys(tags), [tag_ttl(tag) for tag in tags])
+    if redis_gate.may_fail_over():
+        _replicas.receive(client)
     return True
+
+
+class _Replicas:
+    """Waits until a replica has what was written: Sentinel promotes the one that has the most.
+
+    So a bump that one replica has outlives the primary's death. A primary left without replicas costs one wait in
+    a while, not one for each commit.
+    """
+
+    def __init__(self) -> None:
+        self._not_before = 0.0
+
+    def receive(self, client: Redis) -> None:
+        if time.monotonic() < self._not_before:
+            return
+        if not self._has(client):
+            self._not_before = time.monotonic() + WITHOUT_REPLICA
+            logger.warning(
+                "No replica took an invalidation in time; a failover now could bring old values back."
+            )
+
+    def _has(self, client: Redis) -> bool:
+        try:
+            return bool(client.wait(1, int(get_settings().REDIS_TIMEOUT * 1000 * REPLICA_SHARE)))
+        except TimeoutError:  # an idle server looks at its clock ten times a second
+            return False
+
+
+_replicas = _Replicas()
 
 
 def _keys(tags: Sequence[str]) -> list[str]:

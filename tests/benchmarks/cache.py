@@ -16,8 +16,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -345,23 +346,30 @@ def _others(by_peer: dict[str, Any]) -> list[str]:
     return [name for name in by_peer if not name.startswith(OURS)]
 
 
-def main() -> None:
-    """Start a Valkey of its own, measure, print."""
+@contextmanager
+def own_valkey() -> Iterator[None]:
+    """A Valkey that nobody else uses, with Django's caches on it."""
     from project.embedded import start_valkey
 
+    with tempfile.TemporaryDirectory() as directory:
+        valkey = start_valkey(Path(directory))
+        try:
+            configure(valkey.url)
+            yield
+        finally:
+            valkey.stop()
+
+
+def main() -> None:
+    """Start a Valkey of its own, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--keys", type=int, default=100_000)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        valkey = start_valkey(Path(directory))
-        try:
-            configure(valkey.url)
-            result = run(options.rounds, options.keys)
-            _hand_over()
-        finally:
-            valkey.stop()
+    with own_valkey():
+        result = run(options.rounds, options.keys)
+        _hand_over()
     if options.json:
         json.dump(result, sys.stdout, indent=1)
         print()

@@ -11,15 +11,13 @@ import argparse
 import json
 import random
 import sys
-import tempfile
 import threading
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from tests.benchmarks.cache import configure
+from tests.benchmarks.cache import own_valkey
 
 #: Requests after the flush whose hits are counted.
 FIRST = 300
@@ -27,20 +25,13 @@ FIRST = 300
 
 def main() -> None:
     """Start a Valkey of its own, teach, flush, measure, print."""
-    from project.embedded import start_valkey
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--requests", type=int, default=4000)
     parser.add_argument("--keys", type=int, default=1000)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory:
-        valkey = start_valkey(Path(directory))
-        try:
-            configure(valkey.url)
-            result = run(options.requests, options.keys)
-        finally:
-            valkey.stop()
+    with own_valkey():
+        result = run(options.requests, options.keys)
     json.dump(result, sys.stdout, indent=1 if options.json else None)
     print()
 
