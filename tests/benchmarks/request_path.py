@@ -45,7 +45,7 @@ def configure(url: str, directory: Path) -> None:
     import django
     from django.conf import settings
 
-    peers = [name for name in ("django_prometheus", "silk") if installed(name)]
+    peers = [name for name in ("django_prometheus", "silk", "django_observatory") if installed(name)]
     settings.configure(
         SECRET_KEY="benchmark",
         ALLOWED_HOSTS=["*"],
@@ -192,6 +192,9 @@ def cases() -> list[Case]:
         ]
     if installed("silk"):
         found.append(Case("silk", fixed("/plain/"), ["silk.middleware.SilkyMiddleware"], every=10))
+    if installed("django_observatory"):
+        observed = ["django_observatory.middleware.ObservabilityMiddleware"]
+        found.append(Case("django_observatory", fixed("/plain/"), observed, every=10))
     return found
 
 
