@@ -12,7 +12,8 @@ from django.core import checks
 from django.core.cache import caches
 from django.db import connections
 
-from paiid_perf.api.types import EndpointClass, ResponseStrategy
+from paiid_perf.api.limits import parse_rate
+from paiid_perf.api.types import EndpointClass, InClass, ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer
 from paiid_perf.conf import SETTING, get_settings, known_settings, unknown_settings
 from paiid_perf.database.types import IndexCandidate, RetentionRule
@@ -71,11 +72,27 @@ def _unusable_settings() -> Messages:
 
 
 def check_declarations(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """E003 a declaration names something that does not exist."""
+    """E003 a declaration names something that does not exist · E004 a rate that cannot be read."""
     return [
-        checks.Error(f"{owner} names {what} {name!r}, which does not exist.", hint=hint, id="paiid_perf.E003")
-        for owner, what, name, hint in _dangling()
+        *(
+            checks.Error(
+                f"{owner} names {what} {name!r}, which does not exist.", hint=hint, id="paiid_perf.E003"
+            )
+            for owner, what, name, hint in _dangling()
+        ),
+        *_unreadable_rates(),
     ]
+
+
+def _unreadable_rates() -> Messages:
+    for endpoint in registry.all(EndpointClass):
+        try:
+            if endpoint.rate:
+                parse_rate(endpoint.rate)
+        except ConfigurationError as error:
+            yield checks.Error(
+                f"EndpointClass {endpoint.name!r} is not limited: {error}", id="paiid_perf.E004"
+            )
 
 
 def _dangling() -> Iterator[tuple[str, str, str, str]]:
@@ -84,6 +101,11 @@ def _dangling() -> Iterator[tuple[str, str, str, str]]:
         if endpoint.cache and endpoint.cache not in strategies:
             hint = f"Declare it with ResponseStrategy({endpoint.cache!r}, …)."
             yield f"EndpointClass {endpoint.name!r}", "the response strategy", endpoint.cache, hint
+    classes = {endpoint.name for endpoint in registry.all(EndpointClass)}
+    for view in registry.all(InClass):
+        if view.endpoint_class not in classes:
+            hint = f"Declare it with EndpointClass({view.endpoint_class!r}, match=(), …)."
+            yield f"The view {view.name}", "the endpoint class", view.endpoint_class, hint
     caching = {strategy.name for strategy in registry.all(CacheStrategy)}
     for warmer in registry.all(CacheWarmer):
         name = warmer.strategy or warmer.name

@@ -1,5 +1,6 @@
 """What a host imports in its ``perf.py``: ``register()`` and the declarations (docs/reference.md lists them)."""
 
+from paiid_perf.api.endpoints import in_class
 from paiid_perf.api.types import EndpointClass, ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer
 from paiid_perf.contracts import ChangeHandler, Phase
@@ -26,6 +27,7 @@ __all__ = [
     "ResponseStrategy",
     "RetentionRule",
     "depends_on",
+    "in_class",
     "invalidate",
     "register",
     "replace",

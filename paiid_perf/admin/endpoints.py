@@ -11,7 +11,7 @@ from operator import or_
 
 from django.db.models import Q
 
-from paiid_perf.api.endpoints import Endpoint, Endpoints, Route
+from paiid_perf.api.endpoints import Endpoint, Endpoints
 from paiid_perf.models import Recommendation
 from paiid_perf.monitoring.endpoints import STATUSES
 from paiid_perf.monitoring.types import Point
@@ -111,7 +111,7 @@ def _slow(row: tuple[str, int, float]) -> Slow:
 def declared(name: str) -> Endpoint:
     """The class of an endpoint, with its limit and its cache strategy."""
     route = name.partition(" ")[2]
-    return _table.of_route(Route(route, ""))
+    return _table.of_template(route)
 
 
 def advice(name: str) -> list[Recommendation]:

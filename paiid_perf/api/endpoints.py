@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from django.http import HttpRequest
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
 from paiid_perf.api.limits import Rate, parse_rate
-from paiid_perf.api.types import EndpointClass, ResponseStrategy
+from paiid_perf.api.types import EndpointClass, InClass, ResponseStrategy
 from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.registry import registry
 
@@ -45,22 +46,25 @@ class Endpoint:
 
 
 class Route(NamedTuple):
-    """Where a path leads: its template (UNMATCHED: nowhere) and the view's name."""
+    """Where a path leads: its template (UNMATCHED: nowhere), the view's name, and its dotted path."""
 
     template: str
     view_name: str
+    view: str = ""
 
 
 class EndpointTable:
-    """The classes that are declared, by what they match."""
+    """The classes that are declared, by what they match, and the views that named theirs."""
 
-    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
-        matches = [(match, e) for e in endpoints if e.declared for match in _matches(e.declared)]
+    def __init__(self, endpoints: Iterable[Endpoint], views: Iterable[InClass] = ()) -> None:
+        declared = {e.name: e for e in endpoints if e.declared}
+        matches = [(match, e) for e in declared.values() if e.declared for match in _matches(e.declared)]
         self._prefixes = sorted(
             ((match, e) for match, e in matches if not match or match.startswith("/")),
             key=lambda pair: -len(pair[0]),
         )
         self._names = {match: e for match, e in matches if match and not match.startswith("/")}
+        self._names |= {v.name: declared[v.endpoint_class] for v in views if v.endpoint_class in declared}
 
     def by_prefix(self, path: str) -> Endpoint:
         """The class whose prefix of ``path`` is the longest."""
@@ -70,8 +74,9 @@ class EndpointTable:
         return NONE
 
     def by_name(self, route: Route) -> Endpoint | None:
-        """The class that names this route or view."""
-        return self._names.get(route.view_name) or self._names.get(route.template)
+        """The class that this view names, or that names this view or route."""
+        names = self._names
+        return names.get(route.view) or names.get(route.view_name) or names.get(route.template)
 
     @property
     def has_names(self) -> bool:
@@ -88,6 +93,7 @@ class Endpoints:
         self._version = -1
         self._table = EndpointTable(())
         self._routes: dict[tuple[Any, str], Route] = {}
+        self._templates: dict[str, Route] = {}
 
     def of(self, request: HttpRequest) -> tuple[Endpoint, Route | None]:
         """The request's class, and its route where it had to be looked up."""
@@ -108,18 +114,23 @@ class Endpoints:
             route = self._routes[key] = _resolve(*key)
         return route
 
-    def of_route(self, route: Route) -> Endpoint:
-        """The class of a route, for who has no request."""
+    def of_template(self, template: str) -> Endpoint:
+        """The class of a route's template, for who has no request."""
         self._follow_registry()
-        return self._table.by_name(route) or self._table.by_prefix(f"/{route.template}")
+        route = self._templates.get(template) or Route(template, "")
+        return self._table.by_name(route) or self._table.by_prefix(f"/{template}")
 
     def _follow_registry(self) -> None:
         if self._version != registry.version:
             self._rebuild()
 
     def _rebuild(self) -> None:
+        # The views that name their class do so when they are imported. What fails there, Django tells in a moment.
+        with suppress(Exception):
+            self._templates = {r.template: r for r in _walk(get_resolver().url_patterns, "", ())}
         version = registry.version
-        self._table = EndpointTable([build(declared) for declared in registry.all(EndpointClass)])
+        declared = [build(declared) for declared in registry.all(EndpointClass)]
+        self._table = EndpointTable(declared, registry.all(InClass))
         self._routes.clear()
         self._version = version
 
@@ -151,7 +162,47 @@ def _rate(declared: EndpointClass) -> Rate | None:
 
 
 def _matches(declared: EndpointClass) -> tuple[str, ...]:
-    return (declared.match,) if isinstance(declared.match, str) else tuple(declared.match)
+    """What the class matches, a view by its dotted path."""
+    single = isinstance(declared.match, str) or callable(declared.match)
+    matches = (declared.match,) if single else tuple(declared.match)  # type: ignore[arg-type]
+    return tuple(match if isinstance(match, str) else dotted(match) for match in matches)
+
+
+def dotted(view: Any) -> str:
+    """A view's dotted path: ``shop.views.orders``; of a class-based view, its class's."""
+    view = getattr(view, "view_class", None) or getattr(view, "cls", None) or view
+    named = view if hasattr(view, "__qualname__") else type(view)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+V = TypeVar("V", bound=Callable[..., Any])
+
+
+def in_class(name: str) -> Callable[[V], V]:
+    """Put a view, or a class-based view's class, into an EndpointClass; stronger than what any class matches.
+
+    The view itself is returned as it is: nothing is wrapped.
+    """
+
+    def put(view: V) -> V:
+        registry.replace(InClass(dotted(view), name))
+        return view
+
+    return put
+
+
+def _walk(
+    patterns: Iterable[URLPattern | URLResolver], prefix: str, namespaces: tuple[str, ...]
+) -> Iterator[Route]:
+    """Every route of a URLconf."""
+    for pattern in patterns:
+        route = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            inner = (*namespaces, pattern.namespace) if pattern.namespace else namespaces
+            yield from _walk(pattern.url_patterns, route, inner)
+        else:
+            name = ":".join((*namespaces, pattern.name)) if pattern.name else ""
+            yield Route(route, name, dotted(pattern.callback))
 
 
 def _resolve(urlconf: Any, path: str) -> Route:
@@ -159,7 +210,7 @@ def _resolve(urlconf: Any, path: str) -> Route:
         match = resolve(path, urlconf)
     except Resolver404:
         return Route(UNMATCHED, "")
-    return Route(match.route or path, match.view_name or "")
+    return Route(match.route or path, match.view_name or "", dotted(match.func))
 
 
 endpoints = Endpoints()

@@ -10,9 +10,8 @@ from typing import Literal
 
 from django.apps import apps
 from django.db.models import ForeignKey, Model
-from django.urls import URLPattern, URLResolver, get_resolver
 
-from paiid_perf.api.endpoints import Endpoint, Route, endpoints
+from paiid_perf.api.endpoints import Endpoint, endpoints
 from paiid_perf.api.types import EndpointFacts, RepeatFacts
 from paiid_perf.models import Metric
 from paiid_perf.telemetry.histogram import percentile
@@ -131,21 +130,4 @@ def _pointing_at(model: type[Model]) -> Iterable[ForeignKey[Model]]:
 
 def _declared(endpoint: str) -> Endpoint:
     template = endpoint.partition(" ")[2]
-    return endpoints.of_route(Route(template, _view_names().get(template, "")))
-
-
-def _view_names() -> dict[str, str]:
-    """Route template → view name, of the whole URLconf."""
-    return dict(_walk(get_resolver().url_patterns, "", ()))
-
-
-def _walk(
-    patterns: Iterable[URLPattern | URLResolver], prefix: str, namespaces: tuple[str, ...]
-) -> Iterator[tuple[str, str]]:
-    for pattern in patterns:
-        route = prefix + str(pattern.pattern)
-        if isinstance(pattern, URLResolver):
-            inner = (*namespaces, pattern.namespace) if pattern.namespace else namespaces
-            yield from _walk(pattern.url_patterns, route, inner)
-        elif pattern.name:
-            yield route, ":".join((*namespaces, pattern.name))
+    return endpoints.of_template(template)

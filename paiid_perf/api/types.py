@@ -7,16 +7,28 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
+Match = str | Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class InClass:
+    """That a view said itself to which class it belongs. ``name`` is its dotted path."""
+
+    name: str
+    endpoint_class: str
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointClass:
     """The endpoints that share a limit, a cache strategy and an objective. The longest ``match`` wins.
 
-    ``match`` is a path prefix, or a route / view name (``trading:order-list``); ``""`` matches the rest.
+    ``match`` is a path prefix, a route (``orders/<int:pk>/``), a view's name (``trading:order-list``), its dotted path
+    (``trading.views.orders``) or the view itself, or several of these. ``""`` matches the rest, ``()`` only the views
+    that say so themselves (``@in_class("name")``).
     """
 
     name: str
-    match: str | Sequence[str] = ""
+    match: Match | Sequence[Match] = ""
     rate: str | None = None
     """django-ratelimit's syntax (``60/m``, ``5/10s``); None: no limit."""
     rate_key: str | Callable[..., str] = "user_or_ip"

@@ -8,7 +8,8 @@ from uuid import uuid4
 import pytest
 from django.core.cache import caches
 
-from paiid_perf.api.types import EndpointClass
+from paiid_perf.api.endpoints import dotted
+from paiid_perf.api.types import EndpointClass, InClass
 from paiid_perf.registry import registry
 from tests.integration.api import views
 from tests.integration.api.conftest import PERF, Browser
@@ -29,6 +30,19 @@ def test_the_fourth_of_three_is_refused(browser: Browser) -> None:
     assert 1 <= int(refused["Retry-After"]) <= 3600
     assert refused["Cache-Control"] == "no-store"
     assert refused.json()["retry_after"] == int(refused["Retry-After"])
+
+
+def test_a_view_is_limited_by_what_names_it_or_by_the_class_that_it_names(browser: Browser) -> None:
+    with registry.temporarily(
+        EndpointClass("named", match=views.number, rate="2/h", rate_key="ip"),
+        EndpointClass("own", match=(), rate="1/h", rate_key="ip"),
+        InClass(dotted(views.rows), "own"),
+    ):
+        told = {
+            path: [browser.get(path).status_code for _ in range(3)] for path in ("/row/5/", "/plain/rows/")
+        }
+
+    assert told == {"/plain/number/": [200, 200, 429], "/plain/rows/": [200, 429, 429]}
 
 
 def test_a_cached_answer_counts_too(browser: Browser) -> None:

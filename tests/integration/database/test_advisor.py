@@ -553,7 +553,7 @@ def test_what_is_proposed_can_be_executed_and_is_then_not_proposed_again(clean_d
         for line in lines:
             host.execute(line)  # type: ignore[call-overload]
     plant("SELECT 1", queries, 2)
-    # On a busy machine what took microseconds may seem worth another index; none of these is proposed twice, or dropped.
+    # On a busy machine what took microseconds may seem worth another index; none is proposed twice, or dropped.
     again = given().proposals
     assert not {p.key for p in again} & {p.key for p in advice.proposals}, lines
     assert not [p.how for p in again if p.kind == "index_drop"]
