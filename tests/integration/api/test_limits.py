@@ -39,7 +39,8 @@ def test_a_view_is_limited_by_what_names_it_or_by_the_class_that_it_names(browse
         InClass(dotted(views.rows), "own"),
     ):
         told = {
-            path: [browser.get(path).status_code for _ in range(3)] for path in ("/row/5/", "/plain/rows/")
+            path: [browser.get(path).status_code for _ in range(3)]
+            for path in ("/plain/number/", "/plain/rows/")
         }
 
     assert told == {"/plain/number/": [200, 200, 429], "/plain/rows/": [200, 429, 429]}
