@@ -283,9 +283,7 @@ def test_a_measured_plan_points_at_the_wrong_estimate(client_of, post, settings)
     assert re.search(r"4,000</td>\s*<td[^>]*>4,000", html)  # expected and seen, of the function's rows
     assert re.search(r"estimate off [\d.,]+ times", html)
     assert "perf-level-1" in html  # a step below another
-    assert any(
-        f"({a} + ?) = ({b} + ?)" in html for a, b in (("n.n", "t.id"), ("t.id", "n.n"))
-    )  # masked constants
+    assert all(masked in html for masked in ("(n.n + ?)", "(t.id + ?)"))
     assert LogEntry.objects.get().change_message == f"measured the query {queryid}"
 
 

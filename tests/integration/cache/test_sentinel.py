@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from django_redis.pool import SentinelConnectionFactory
+from redis.sentinel import SentinelConnectionPool
 
 from paiid_perf import invalidation
 from paiid_perf.api import wire
@@ -49,19 +50,22 @@ def servers_of(tmp_path: Path, settings: Any) -> Iterator[Replicated]:
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
         invalidation._replicas = invalidation._Replicas()
-        SentinelConnectionFactory._pools.clear()  # one for all servers of a name, in the whole process
 
 
 def _hang_up() -> None:
-    hosts = SentinelConnectionFactory._pools.values()
-    for pool in (*hosts, *redis_gate._pools.values(), getattr(redis_gate.patient(), "connection_pool", None)):
-        if pool is not None:
-            pool.disconnect()
-            for sentinel in pool.sentinel_manager.sentinels:
-                sentinel.connection_pool.disconnect()
+    """Close what was opened to these servers, and let nobody find it again: the host's pools are the process's."""
     line = wire._lines.open.pop(redis_gate._pool_of_requests(), None)
     if line is not None:
         line.disconnect()
+    hosts = SentinelConnectionFactory._pools
+    patient = getattr(redis_gate.patient(), "connection_pool", None)
+    for pool in (*hosts.values(), *redis_gate._pools.values(), patient):
+        if isinstance(pool, SentinelConnectionPool):
+            pool.disconnect()  # type: ignore[no-untyped-call]
+            for sentinel in pool.sentinel_manager.sentinels:
+                sentinel.connection_pool.disconnect()
+    for key in [key for key, pool in hosts.items() if isinstance(pool, SentinelConnectionPool)]:
+        del hosts[key]
 
 
 def _until(is_so: Callable[[], bool]) -> None:
