@@ -324,6 +324,12 @@ def test_each_severity_has_its_own_notifiers(settings, caplog):
     ]
 
 
+@pytest.fixture(autouse=True)
+def without_a_broker(monkeypatch):
+    """Whoever runs the tests may have one, and nobody who works for it."""
+    monkeypatch.setattr(current_app.conf, "broker_url", None)
+
+
 @pytest.fixture
 def hook():
     """A real HTTP server that answers 500 to the first request and keeps all it was sent."""
