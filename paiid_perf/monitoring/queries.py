@@ -12,7 +12,7 @@ from django.db.models import Q, QuerySet
 
 from paiid_perf.models import Metric, MetricTotal
 from paiid_perf.monitoring.types import Point, Requests, Sample
-from paiid_perf.telemetry.histogram import merge, percentile
+from paiid_perf.telemetry.histogram import percentile
 from paiid_perf.telemetry.rows import FAILED
 
 #: window up to → resolution (s): no window shows more than about 750 points of a series.
@@ -26,24 +26,6 @@ ENOUGH_REQUESTS = 20
 
 #: count, total, histogram (its keys as JSON has them)
 _Part = tuple[int, float, Mapping[Any, int]]
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointRow:
-    """One endpoint over a window. Times in ms; ``errors`` are answers from 500 on."""
-
-    method: str
-    route: str
-    requests: int
-    errors: int
-    total_ms: float
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-    @property
-    def mean_ms(self) -> float:
-        return self.total_ms / self.requests if self.requests else 0.0
 
 
 def resolution_for(start: datetime, end: datetime) -> int:
@@ -136,11 +118,6 @@ def hit_ratios(start: datetime, end: datetime) -> list[Sample]:
     ]
 
 
-def endpoints(start: datetime, end: datetime) -> list[EndpointRow]:
-    """Every endpoint over the window, the one that took most time in total first."""
-    return _endpoints(by_subject("api.latency_ms", start, end))
-
-
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """The requests of a window over time, and the share that failed."""
@@ -217,35 +194,6 @@ def _within(name: str, start: datetime, end: datetime) -> Q:
 
 def _rows(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
     return Metric.objects.filter(_within(name, start, end))
-
-
-# --- by endpoint -----------------------------------------------------------------------------------------
-
-
-def _endpoints(by_subject: Mapping[str, Point]) -> list[EndpointRow]:
-    found: dict[tuple[str, str], list[tuple[str, Point]]] = {}
-    for subject, point in by_subject.items():
-        method, _, rest = subject.partition(" ")
-        route, _, status = rest.rpartition(" ")
-        found.setdefault((method, route), []).append((status, point))
-    rows = [_endpoint(method, route, parts) for (method, route), parts in found.items()]
-    return sorted(rows, key=lambda row: -row.total_ms)
-
-
-def _endpoint(method: str, route: str, parts: Iterable[tuple[str, Point]]) -> EndpointRow:
-    parts = list(parts)
-    buckets = merge(point.buckets for _, point in parts)
-    p50, p95, p99 = (percentile(buckets, q) or 0.0 for q in (0.5, 0.95, 0.99))
-    return EndpointRow(
-        method=method,
-        route=route,
-        requests=sum(point.count for _, point in parts),
-        errors=sum(point.count for status, point in parts if status.startswith("5")),
-        total_ms=sum(point.total for _, point in parts),
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
-    )
 
 
 def _merged(at: datetime, parts: Iterable[_Part]) -> Point:

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from paiid_perf import tasks, telemetry
 from paiid_perf.models import AlertRule, Metric
-from paiid_perf.monitoring import actions, export, phase, queries
+from paiid_perf.monitoring import actions, endpoints, export, phase, queries
 from paiid_perf.monitoring.actions import rollups
 from paiid_perf.monitoring.facts import celery as celery_facts
 from paiid_perf.monitoring.facts import system
@@ -119,7 +119,8 @@ def test_endpoints_are_read_with_their_percentiles_and_errors():
     metric(subject="GET slow/ 5xx", count=1, total=500)
     metric(subject="POST quick/ 2xx", count=100, total=100)
 
-    slow, quick = queries.endpoints(NOON, NOON + timedelta(hours=1))
+    window = NOON, NOON + timedelta(hours=1)
+    slow, quick = endpoints.with_percentiles(endpoints.totals(*window), *window)
 
     assert (slow.method, slow.route, slow.requests, slow.errors) == ("GET", "slow/", 11, 1)
     assert slow.p95_ms == pytest.approx(500, rel=0.01)
