@@ -212,7 +212,8 @@ def _indexes(ctx: PhaseContext, gathered: Gathered) -> None:
     if ctx.quick:
         return
     try:
-        given = advise(ctx.settings, now=ctx.now, alias=ctx.settings.DATABASE)
+        evidence = gathered.health.evidence
+        given = advise(ctx.settings, now=ctx.now, alias=ctx.settings.DATABASE, evidence=evidence)
     except psycopg.Error as error:
         logger.warning("no index advice: %s", error)
         role = gathered.health.server.role

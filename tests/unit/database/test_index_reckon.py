@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paiid_perf.database.advisor import UNFINISHED_MS, with_unfinished
+from paiid_perf.database.advisor.look import UNFINISHED_MS, with_unfinished
 from paiid_perf.database.index_types import (
     Candidate,
     IndexSpec,
