@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from paiid_perf.contracts import ADVICE, Check, Proposal, Risk
+from paiid_perf.database.health_types import Health
 from paiid_perf.database.rules.health.sessions import blocking_tree
-from paiid_perf.database.types import Finding, Health, Scored
+from paiid_perf.database.types import Finding, Scored
 
 AREA = "database"
 

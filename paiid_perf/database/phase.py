@@ -23,13 +23,14 @@ from paiid_perf.database.facts import retention as retention_facts
 from paiid_perf.database.facts import statistics as statistics_facts
 from paiid_perf.database.facts import views as view_facts
 from paiid_perf.database.facts import workload as workload_facts
+from paiid_perf.database.health_types import Health
 from paiid_perf.database.rules import aggregates, insights, scoring, statistics, storage, tuning
 from paiid_perf.database.rules import health as health_rules
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import retention as retention_rules
 from paiid_perf.database.rules.health import vacuum
 from paiid_perf.database.session import Session, connect, is_postgresql
-from paiid_perf.database.types import Finding, Health, RetentionRule
+from paiid_perf.database.types import Finding, RetentionRule
 from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.models import Recommendation
 from paiid_perf.registry import registry

@@ -17,10 +17,11 @@ from paiid_perf.database.advisor.judge import judge
 from paiid_perf.database.advisor.types import WATCHED, Look, Source, Terms
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.facts.whatif import HypotheticalCosts
+from paiid_perf.database.health_types import Evidence
 from paiid_perf.database.index_types import Advice, Statement
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.session import Session, connect
-from paiid_perf.database.types import Evidence, IndexCandidate
+from paiid_perf.database.types import IndexCandidate
 from paiid_perf.registry import registry
 
 __all__ = ["WATCHED", "advise"]

@@ -10,13 +10,14 @@ from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import evidence as evidence_facts
 from paiid_perf.database.facts import models as model_facts
 from paiid_perf.database.facts import workload as workload_facts
+from paiid_perf.database.health_types import Evidence
 from paiid_perf.database.index_types import Catalog, Query, Statement, Workload
 from paiid_perf.database.rules.indexes.bind import stable_bindings
 from paiid_perf.database.rules.indexes.factor import factored
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.session import Session
-from paiid_perf.database.types import Evidence, IndexCandidate
+from paiid_perf.database.types import IndexCandidate
 
 #: Milliseconds that a statement is taken to need which was never seen to finish.
 UNFINISHED_MS = 10_000.0

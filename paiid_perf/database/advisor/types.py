@@ -9,6 +9,7 @@ from functools import cached_property
 
 from paiid_perf.conf import Settings
 from paiid_perf.database.facts.whatif import HypotheticalCosts
+from paiid_perf.database.health_types import Evidence
 from paiid_perf.database.index_types import (
     Catalog,
     IndexSpec,
@@ -19,7 +20,7 @@ from paiid_perf.database.index_types import (
     Workload,
 )
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
-from paiid_perf.database.types import Evidence, IndexCandidate
+from paiid_perf.database.types import IndexCandidate
 
 Pair = tuple[Statement, Query]
 Source = EstimatedCosts | HypotheticalCosts

@@ -13,8 +13,8 @@ from django.db import DatabaseError
 from django.utils.connection import ConnectionDoesNotExist
 
 from paiid_perf.conf import Settings
+from paiid_perf.database.health_types import Evidence
 from paiid_perf.database.session import Session, connect
-from paiid_perf.database.types import Evidence
 from paiid_perf.models import IndexSighting
 
 logger = logging.getLogger("paiid_perf")

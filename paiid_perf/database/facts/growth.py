@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import DatabaseError
 
-from paiid_perf.database.types import Disk, Growth
+from paiid_perf.database.health_types import Disk, Growth
 from paiid_perf.models import Metric
 
 #: The gauge that monitoring keeps.

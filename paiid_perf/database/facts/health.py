@@ -14,8 +14,7 @@ from django.utils.translation import gettext as _
 from psycopg import errors
 
 from paiid_perf.database.facts import growth, machine
-from paiid_perf.database.session import APPLICATION_NAME, Session
-from paiid_perf.database.types import (
+from paiid_perf.database.health_types import (
     CheckpointFact,
     ConstraintFact,
     DatabaseFact,
@@ -34,6 +33,7 @@ from paiid_perf.database.types import (
     TableFact,
     VacuumFact,
 )
+from paiid_perf.database.session import APPLICATION_NAME, Session
 
 Row = TypeVar("Row")
 

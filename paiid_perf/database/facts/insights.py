@@ -17,12 +17,12 @@ from django.apps import apps
 from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.facts.plans import variants_of
+from paiid_perf.database.health_types import StatementFact
 from paiid_perf.database.index_types import Catalog, Query, Statement
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.rules.insights import Studied, functions
 from paiid_perf.database.session import Session, trusted
-from paiid_perf.database.types import StatementFact
 
 #: Statements looked at, the heaviest first, and the share of the whole time under which none is.
 STATEMENTS = 15

@@ -11,8 +11,8 @@ import psycopg
 from django.db import DatabaseError, connections
 from django.db.models import Sum
 
+from paiid_perf.database.health_types import Disk, Health, Machine, PoolFact
 from paiid_perf.database.session import Session
-from paiid_perf.database.types import Disk, Health, Machine, PoolFact
 from paiid_perf.models import Metric
 
 _LOCAL = frozenset({"", "localhost", "127.0.0.1", "::1"})

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import PoolFact
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import Finding, PoolFact
+from paiid_perf.database.types import Finding
 
 
 def advise(pool: PoolFact | None) -> Iterator[Finding]:

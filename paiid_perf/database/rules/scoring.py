@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, StatementFact, TableFact
 from paiid_perf.database.rules.health.common import XID_SPACE
 from paiid_perf.database.rules.health.indexes import duplicate_indexes, invalid_indexes
 from paiid_perf.database.rules.health.sessions import connection_share
 from paiid_perf.database.rules.health.vacuum import dead_share, is_stale
 from paiid_perf.database.rules.health.work import hit_ratio
 from paiid_perf.database.rules.thresholds import limit
-from paiid_perf.database.types import Health, Scored, StatementFact, TableFact
+from paiid_perf.database.types import Scored
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from paiid_perf.database.types import IndexFact, TableFact
+from paiid_perf.database.health_types import IndexFact, TableFact
 
 PAGE = 8192
 _HEADER = 24

@@ -8,9 +8,10 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, TableFact
 from paiid_perf.database.rules.health.common import Rule, quoted, ratio
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import Finding, Health, Severity, TableFact
+from paiid_perf.database.types import Finding, Severity
 
 Json = Mapping[str, Any]
 #: Autovacuum is never asked to come for less than this share of a table.

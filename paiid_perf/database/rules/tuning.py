@@ -9,11 +9,12 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, ServerFact, SettingFact
 from paiid_perf.database.rules.health.common import Rule, quoted
 from paiid_perf.database.rules.health.work import forced_checkpoints, spills
 from paiid_perf.database.rules.sizes import readable
 from paiid_perf.database.rules.thresholds import limit
-from paiid_perf.database.types import Finding, Health, ServerFact, SettingFact, Severity
+from paiid_perf.database.types import Finding, Severity
 
 KB = 1024
 MB = 1024 * KB

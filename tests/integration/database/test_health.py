@@ -15,11 +15,11 @@ from paiid_perf.database import recorders
 from paiid_perf.database.facts import bloat, machine
 from paiid_perf.database.facts import health as facts
 from paiid_perf.database.facts.metrics import Meter
+from paiid_perf.database.health_types import Health, Panel
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import scoring, sizes, storage, tuning
 from paiid_perf.database.session import connect
-from paiid_perf.database.types import Health, Panel
 from paiid_perf.models import Metric
 
 SECONDS = timedelta(seconds=10)

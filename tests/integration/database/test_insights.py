@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from paiid_perf.database.facts import insights as facts
+from paiid_perf.database.health_types import StatementFact
 from paiid_perf.database.rules import insights
 from paiid_perf.database.rules.insights import Studied
-from paiid_perf.database.types import StatementFact
 
 
 @pytest.fixture

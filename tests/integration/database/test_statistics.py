@@ -11,8 +11,8 @@ from paiid_perf.conf import get_settings
 from paiid_perf.database import advice
 from paiid_perf.database.facts import insights as insight_facts
 from paiid_perf.database.facts import statistics as facts
+from paiid_perf.database.health_types import StatementFact
 from paiid_perf.database.phase import _statistics
-from paiid_perf.database.types import StatementFact
 from paiid_perf.models import Recommendation
 from paiid_perf.optimization import ledger
 from tests.integration.database.conftest import Context

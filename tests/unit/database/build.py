@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from paiid_perf.database.types import (
+from paiid_perf.database.health_types import (
     ConstraintFact,
     DatabaseFact,
     Health,

@@ -10,10 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paiid_perf.database.rules import health as rules
-from paiid_perf.database.rules.health import indexes, sessions, vacuum, work
-from paiid_perf.database.rules.thresholds import LIMITS, TABLE, limit
-from paiid_perf.database.types import (
+from paiid_perf.database.health_types import (
     Evidence,
     Growth,
     Health,
@@ -23,6 +20,9 @@ from paiid_perf.database.types import (
     ReplicaFact,
     SlotFact,
 )
+from paiid_perf.database.rules import health as rules
+from paiid_perf.database.rules.health import indexes, sessions, vacuum, work
+from paiid_perf.database.rules.thresholds import LIMITS, TABLE, limit
 from tests.unit.database import build
 from tests.unit.database.build import MB, NOW
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid_perf.database.health_types import Disk
 from paiid_perf.database.rules.indexes import room
 from paiid_perf.database.rules.indexes.progress import PHASES, Progress, done, step
-from paiid_perf.database.types import Disk
 
 GB = 2**30
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paiid_perf.contracts import Measurement, Proposal, QueryMeasure
+from paiid_perf.database.health_types import Evidence
 from paiid_perf.database.index_types import (
     Advice,
     Candidate,
@@ -35,7 +36,6 @@ from paiid_perf.database.rules.indexes.select import Item, Problem, select, weig
 from paiid_perf.database.rules.indexes.selectivity import combined, selectivity
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
-from paiid_perf.database.types import Evidence
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from paiid_perf.contracts import ADVICE, Proposal
 from paiid_perf.database import advice
 from paiid_perf.database.facts.metrics import Sample, gauges
+from paiid_perf.database.health_types import Evidence, Health, KeyFact, Panel
 from paiid_perf.database.rules import health as rules
 from paiid_perf.database.rules import scoring
 from paiid_perf.database.rules.health import indexes
-from paiid_perf.database.types import Evidence, Health, KeyFact, Panel
 from tests.unit.database import build
 from tests.unit.database.build import NOW
 

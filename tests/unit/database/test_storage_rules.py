@@ -10,8 +10,9 @@ import pytest
 from paiid_perf.conf import Settings
 from paiid_perf.contracts import ADVICE, Measurement
 from paiid_perf.database import advice, setting_changes
+from paiid_perf.database.health_types import Machine
 from paiid_perf.database.rules import storage, tuning
-from paiid_perf.database.types import Finding, Machine
+from paiid_perf.database.types import Finding
 from tests.unit.database import build
 from tests.unit.database.build import MB, NOW
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
+from paiid_perf.database.health_types import CheckpointFact, Machine
 from paiid_perf.database.rules import pool as pool_rules
 from paiid_perf.database.rules import tuning
-from paiid_perf.database.types import CheckpointFact, Finding, Machine
+from paiid_perf.database.types import Finding
 from tests.unit.database import build
 from tests.unit.database.build import MB, NOW
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from paiid_perf.database.health_types import Health
 from paiid_perf.database.rules.health import indexes, replication, room, sessions, vacuum, work
 from paiid_perf.database.rules.health.common import Rule
-from paiid_perf.database.types import Finding, Health
+from paiid_perf.database.types import Finding
 
 #: Every check, in the order in which people see them.
 RULES: tuple[Rule, ...] = (

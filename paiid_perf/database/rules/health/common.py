@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from paiid_perf.database.types import Finding, Health
+from paiid_perf.database.health_types import Health
+from paiid_perf.database.types import Finding
 
 XID_SPACE = 2**31
 Rule = Callable[[Health, datetime], Iterable[Finding]]

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, IndexFact
 from paiid_perf.database.rules.health.common import quoted
 from paiid_perf.database.rules.sizes import readable
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import Finding, Health, IndexFact
+from paiid_perf.database.types import Finding
 
 
 def invalid_indexes(health: Health, now: datetime) -> Iterator[Finding]:

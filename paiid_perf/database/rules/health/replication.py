@@ -7,9 +7,10 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, SlotFact
 from paiid_perf.database.rules.sizes import readable
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import Finding, Health, Severity, SlotFact
+from paiid_perf.database.types import Finding, Severity
 
 
 def replication_lag(health: Health, now: datetime) -> Iterator[Finding]:

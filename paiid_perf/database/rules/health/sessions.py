@@ -8,9 +8,10 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, SessionFact
 from paiid_perf.database.rules.health.common import quoted, ratio
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import Finding, Health, SessionFact, Severity
+from paiid_perf.database.types import Finding, Severity
 
 
 def connections(health: Health, now: datetime) -> Iterator[Finding]:

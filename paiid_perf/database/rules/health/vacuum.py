@@ -8,10 +8,11 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import Health, TableFact
 from paiid_perf.database.rules.health.common import XID_SPACE, quoted, ratio
 from paiid_perf.database.rules.sizes import index_bloat, readable, table_bloat
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import Finding, Health, TableFact
+from paiid_perf.database.types import Finding
 
 
 def bloat(health: Health, now: datetime) -> Iterator[Finding]:

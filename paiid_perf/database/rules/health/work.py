@@ -7,10 +7,11 @@ from datetime import datetime
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.database.health_types import DatabaseFact, Health, StatementFact
 from paiid_perf.database.rules.health.common import ratio
 from paiid_perf.database.rules.sizes import readable
 from paiid_perf.database.rules.thresholds import limit, source
-from paiid_perf.database.types import DatabaseFact, Finding, Health, StatementFact
+from paiid_perf.database.types import Finding
 
 
 def hit_ratio(database: DatabaseFact) -> float | None:

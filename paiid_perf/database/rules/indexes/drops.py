@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from paiid_perf.database.health_types import Evidence
 from paiid_perf.database.index_types import Index, IndexSpec, Table
 from paiid_perf.database.rules.indexes.candidates import prefix_of
-from paiid_perf.database.types import Evidence
 
 #: Azure SQL's rule: five weeks without a read, on a table that is read and written.
 UNUSED_FOR = timedelta(days=35)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from paiid_perf.database.health_types import Disk
 from paiid_perf.database.rules.sizes import readable
-from paiid_perf.database.types import Disk
 
 #: The index itself, and as much again for the files that its sort writes before it (tuplesort.c).
 NEEDED = 2.0
