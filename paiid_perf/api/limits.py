@@ -25,7 +25,7 @@ from paiid_perf.api.types import EndpointClass
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ConfigurationError
 
-#: Limits up to this are a log of each request (≈ 10 bytes each), above a ring of counters.
+#: Limits up to this are a log of each request (7 bytes each), above a ring of counters.
 EXACT_UP_TO = 300
 SLICES = 32
 
@@ -130,42 +130,48 @@ _ACCESSORS: dict[str, Callable[[HttpRequest, str], Any]] = {
 
 # --- in Redis ------------------------------------------------------------------------------------------
 
-#: Lua functions for the script of ``store.py``. Each returns allowed (1/0), remaining, and µs until a slot is free.
+#: Lua functions for the scripts of ``store.py``. Each returns allowed (1/0), remaining, and µs until a slot is free.
+#: A window is one string, read and written whole: two commands, where a list or a hash takes four or five.
 LIMIT_LUA = """
 local function exact(key, limit, period, now)
-  local oldest = redis.call('LINDEX', key, 0)
-  while oldest and tonumber(oldest) <= now - period do
-    redis.call('LPOP', key)
-    oldest = redis.call('LINDEX', key, 0)
+  local log = redis.call('GET', key) or ''
+  local from, used = 1, #log / 7
+  while used > 0 and struct.unpack('>I7', log, from) <= now - period do
+    from, used = from + 7, used - 1
   end
-  local used = redis.call('LLEN', key)
-  local reset = (tonumber(oldest or now) + period) - now
+  local oldest = used > 0 and struct.unpack('>I7', log, from) or now
+  local reset = oldest + period - now
   if used >= limit then return 0, 0, reset end
-  redis.call('RPUSH', key, string.format('%.0f', now))
-  redis.call('PEXPIRE', key, math.ceil(period / 1000))
+  log = string.sub(log, from) .. struct.pack('>I7', now)
+  redis.call('SET', key, log, 'PX', math.ceil(period / 1000))
   return 1, limit - used - 1, reset
 end
 
+-- The newest slice's number, what all of them hold, and what each holds, the newest last.
 local function ring(key, limit, period, now, slices)
   local width = period / slices
   local current = math.floor(now / width)
-  local counts = redis.call('HGETALL', key)
-  local used, first = 0, current
-  for i = 1, #counts, 2 do
-    local slice = tonumber(counts[i])
-    if slice < current - slices then
-      redis.call('HDEL', key, counts[i])
-    else
-      used = used + tonumber(counts[i + 1])
-      if slice < first then first = slice end
+  local kept = redis.call('GET', key)
+  local used, counts = 0, '\\0\\0\\0\\0'
+  if kept then
+    local newest
+    newest, used = struct.unpack('>I7I4', kept)
+    counts = string.sub(kept, 12)
+    if newest > current then current = newest end
+    counts = counts .. string.rep('\\0\\0\\0\\0', math.min(current - newest, slices + 1))
+    local from = 1
+    while #counts - from > 4 do
+      local oldest = struct.unpack('>I4', counts, from)
+      if oldest > 0 and (#counts - from + 1) / 4 <= slices + 1 then break end
+      from, used = from + 4, used - oldest
     end
+    counts = string.sub(counts, from)
   end
-  local reset = (first + slices + 1) * width - now
+  local reset = (current - #counts / 4 + 1 + slices + 1) * width - now
   if used >= limit then return 0, 0, reset end
-  -- Once a slice: the slices of a key outlive it by a period whenever they were begun.
-  if redis.call('HINCRBY', key, string.format('%.0f', current), 1) == 1 then
-    redis.call('PEXPIRE', key, math.ceil((period + 2 * width) / 1000))
-  end
+  local last = struct.unpack('>I4', counts, #counts - 3) + 1
+  kept = struct.pack('>I7I4', current, used + 1) .. string.sub(counts, 1, -5) .. struct.pack('>I4', last)
+  redis.call('SET', key, kept, 'PX', math.ceil((period + 2 * width) / 1000))
   return 1, limit - used - 1, reset
 end
 """

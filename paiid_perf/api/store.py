@@ -165,32 +165,33 @@ _ASK = Script(
         + """
 local function look_up(entry_key, lease_key, now)
   local newest = 0
-  for i = 5, #KEYS do
-    local v = tonumber(version(KEYS[1], KEYS[i], 0))
-    if v > newest then newest = v end
+  if #KEYS > 4 then
+    for i, v in ipairs(redis.call('MGET', unpack(KEYS, 5))) do
+      v = tonumber(v or version(KEYS[1], KEYS[i + 4], 0))
+      if v > newest then newest = v end
+    end
   end
-  local born = sequence(KEYS[1])
   local entry = redis.call('HMGET', entry_key, 'b', 's', 't', 'c')
   local stamp, servable = false, false
   if entry[1] then
-    if entry[1] == 'pass' then return 5, born, '-', '' end
+    if entry[1] == 'pass' then return 5, '0', '-', '' end
     local made = tonumber(entry[1])
     if entry[3] then
       for key in string.gmatch(entry[3], '[^\\n]+') do
         local v = tonumber(version(KEYS[1], key, $ROW_TTL))
         if v > newest then newest = v end
       end
-      born = sequence(KEYS[1])
     end
     if newest <= made then
       stamp = entry[2] .. '.' .. entry[1]
       local ends = tonumber(entry[2])
       local early = now + tonumber(entry[4] or 0) * tonumber(ARGV[8])
-      if early < ends then return 1, born, stamp, ARGV[6] == stamp and '' or redis.call('HGET', entry_key, 'd') end
+      if early < ends then return 1, '0', stamp, ARGV[6] == stamp and '' or redis.call('HGET', entry_key, 'd') end
       servable = now < ends and 1 or (now < ends + tonumber(ARGV[7]) and 2)
     end
   end
   local leads = redis.call('SET', lease_key, ARGV[4], 'NX', 'PX', ARGV[5])
+  local born = leads and sequence(KEYS[1]) or '0'
   if not stamp then return leads and 3 or 4, born, '-', '' end
   if not servable and not leads then return 4, born, '-', '' end
   local blob = ARGV[6] == stamp and '' or redis.call('HGET', entry_key, 'd')
@@ -213,8 +214,7 @@ return string.format('%d %d %.0f %d %s %s\\n', allowed, remaining, reset, found,
 _KEEP = Script(
     invalidation.VERSION_LUA
     + """
-local holder = redis.call('GET', KEYS[3])
-local leads = holder == ARGV[1]
+local leads = redis.call('GET', KEYS[3]) == ARGV[1]
 if leads then redis.call('DEL', KEYS[3]) end
 local kept = redis.call('HGET', KEYS[2], 'b')
 if ARGV[3] == '' then
@@ -283,7 +283,7 @@ async def ask_again_async(lookup: Lookup) -> Reply:
 def keep(keepsake: Keepsake) -> None:
     """Leave an answer in the store, and let go of the lease. What cannot be left is not: others will compute it."""
     if redis_gate.is_redis():
-        redis_gate.over(lambda pool: wire.call(pool, _KEEP, *_keep_command(keepsake)), None)
+        redis_gate.over(lambda pool: wire.tell(pool, _KEEP, *_keep_command(keepsake)), None)
     else:
         _quietly(lambda: _keep_in_django(keepsake), None)
 
@@ -291,7 +291,7 @@ def keep(keepsake: Keepsake) -> None:
 async def keep_async(keepsake: Keepsake) -> None:
     """The same without blocking the event loop."""
     if redis_gate.is_redis():
-        await redis_gate.over_async(lambda pool: wire.call_async(pool, _KEEP, *_keep_command(keepsake)), None)
+        await redis_gate.over_async(lambda pool: wire.tell_async(pool, _KEEP, *_keep_command(keepsake)), None)
     else:
         await _off_loop(lambda: _quietly(lambda: _keep_in_django(keepsake), None))
 

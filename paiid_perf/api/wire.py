@@ -2,27 +2,34 @@
 
 redis-py makes the connection (address, TLS, authentication, time-outs: all of the host's configuration); the call
 itself is one write and one read of RESP2, which is small enough to spell out. The script is named by its digest and
-sent whole only to a server that does not know it.
+sent whole only to a server that does not know it. What nobody waits for (``tell``) is written only: its reply is read
+with that of the next call.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
+import struct
+import sys
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha1
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.connection import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-CHUNK = 65_536
+logger = logging.getLogger("paiid_perf")
+
+CHUNK = 16_384
 Part = str | int | bytes
+T = TypeVar("T")
 
 
 #: What comes before the keys, with a number of keys of one digit.
@@ -115,6 +122,75 @@ def _raised(value: Any) -> Any:
     return value
 
 
+# --- a connection ----------------------------------------------------------------------------------------
+
+
+class Line:
+    """A connection: the scripts that its server knows, and those whose replies nobody has read yet."""
+
+    __slots__ = ("connection", "knows", "owed", "sock")
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.sock: socket.socket = connection._sock
+        self.knows: set[Script] = set()
+        self.owed: list[Script] = []
+
+    def close(self) -> None:
+        """Let go of it; what is owed is lost, as if the server had not been there."""
+        self.connection.disconnect()
+
+    def read(self, data: bytes) -> Any:
+        """The reply to the last call, out of all that has arrived; those owed before it are looked at and forgotten.
+
+        Raises:
+            Incomplete: more is to come.
+        """
+        if not self.owed:
+            return parse(data)[0]
+        at, values = 0, []
+        for _ in range(len(self.owed) + 1):
+            value, at = parse(data, at)
+            values.append(value)
+        for script, value in zip(self.owed, values, strict=False):
+            self._look_at(script, value)
+        self.owed.clear()
+        return values[-1]
+
+    def _look_at(self, script: Script, value: Any) -> None:
+        if _is_unknown_script(value):
+            self.knows.discard(script)
+        if isinstance(value, ResponseError):
+            logger.info("Redis did not do what it was told: %s", value)
+
+
+def _connected(pool: ConnectionPool) -> Line:
+    options = {k: v for k, v in pool.connection_kwargs.items() if not k.startswith(_RESP3_ONLY)}
+    connection = pool.connection_class(**options | {"protocol": 2})
+    connection.connect()
+    return Line(connection)
+
+
+#: Options that redis-py puts on a pool for pushed maintenance messages, which RESP2 does not have.
+_RESP3_ONLY = ("maint_notifications", "oss_cluster_maint")
+_TIMEVAL = "@ll"
+
+
+def _leave_waiting_to_kernel(sock: socket.socket, seconds: float | None) -> None:
+    """The same time-out without a ``poll`` before each write and each read (TLS needs those)."""
+    if seconds is None or type(sock) is not socket.socket or sys.platform != "linux":
+        return
+    whole = int(seconds)
+    value = struct.pack(_TIMEVAL, whole, int((seconds - whole) * 1e6))
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        sock.setsockopt(socket.SOL_SOCKET, option, value)
+    sock.settimeout(None)
+
+
+#: What a time-out is raised as: by Python's sockets, and by the kernel.
+LATE = (TimeoutError, BlockingIOError)
+
+
 # --- sync ------------------------------------------------------------------------------------------------
 
 
@@ -122,7 +198,7 @@ class _Lines(threading.local):
     """The thread's connection of each pool."""
 
     def __init__(self) -> None:
-        self.open: weakref.WeakKeyDictionary[ConnectionPool, Any] = weakref.WeakKeyDictionary()
+        self.open: weakref.WeakKeyDictionary[ConnectionPool, Line] = weakref.WeakKeyDictionary()
 
 
 _lines = _Lines()
@@ -149,28 +225,44 @@ def send(
     return _raised(value)
 
 
+def tell(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> None:
+    """Run a script without waiting for it: one write (but for the first time, when the server may not know it).
+
+    Raises:
+        RedisError: the connection is not to be had, or takes nothing within the pool's time-out.
+    """
+    _raised(_on_a_line(pool, lambda line: _tell(line, script, keys, args)))
+
+
 def _exchange(pool: ConnectionPool, command: bytes) -> Any:
+    return _on_a_line(pool, lambda line: _send_and_read(line, command))
+
+
+def _on_a_line(pool: ConnectionPool, work: Callable[[Line], T]) -> T:
     line = _lines.open.pop(pool, None)
     if line is not None:
         try:
-            return _on(line, pool, command)
+            return _on(line, pool, work)
         except (RedisConnectionError, BrokenPipeError, ConnectionResetError):
             # The server closed a connection that was idle. A new one says whether it is there.
-            line.disconnect()
-    return _on(_connected(pool), pool, command)
+            line.close()
+    line = _connected(pool)
+    _leave_waiting_to_kernel(line.sock, pool.connection_kwargs.get("socket_timeout"))
+    return _on(line, pool, work)
 
 
-def _on(line: Any, pool: ConnectionPool, command: bytes) -> Any:
+def _on(line: Line, pool: ConnectionPool, work: Callable[[Line], T]) -> T:
     try:
-        value = _send_and_read(line._sock, command)
-    except TimeoutError as error:
-        line.disconnect()
+        value = work(line)
+    except LATE as error:
+        line.close()
         raise RedisTimeoutError("no answer in time") from error
     _lines.open[pool] = line
     return value
 
 
-def _send_and_read(sock: socket.socket, command: bytes) -> Any:
+def _send_and_read(line: Line, command: bytes) -> Any:
+    sock = line.sock
     sock.sendall(command)
     data = b""
     while True:
@@ -179,25 +271,23 @@ def _send_and_read(sock: socket.socket, command: bytes) -> Any:
             raise RedisConnectionError("the server closed the connection")
         data = data + some if data else some
         try:
-            return parse(data)[0]
+            return line.read(data)
         except Incomplete:
             continue
 
 
-def _connected(pool: ConnectionPool) -> Any:
-    options = {k: v for k, v in pool.connection_kwargs.items() if not k.startswith(_RESP3_ONLY)}
-    line = pool.connection_class(**options | {"protocol": 2})
-    line.connect()
-    return line
-
-
-#: Options that redis-py puts on a pool for pushed maintenance messages, which RESP2 does not have.
-_RESP3_ONLY = ("maint_notifications", "oss_cluster_maint")
+def _tell(line: Line, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
+    if script not in line.knows:
+        line.knows.add(script)
+        return _send_and_read(line, script.command(keys, args, whole=True))
+    line.sock.sendall(script.command(keys, args))
+    line.owed.append(script)
+    return None
 
 
 # --- async -----------------------------------------------------------------------------------------------
 
-_Idle = dict[ConnectionPool, list[Any]]
+_Idle = dict[ConnectionPool, list[Line]]
 _idle: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Idle] = weakref.WeakKeyDictionary()
 
 
@@ -207,7 +297,7 @@ async def call_async(pool: ConnectionPool, script: Script, keys: Sequence[str], 
     Raises:
         RedisError: the server does not answer within the pool's time-out, or refuses.
     """
-    if "ssl_cert_reqs" in pool.connection_kwargs or "ssl_ca_certs" in pool.connection_kwargs:
+    if _needs_thread(pool):
         return await asyncio.to_thread(call, pool, script, keys, args)
     value = await _exchange_async(pool, script.command(keys, args))
     if _is_unknown_script(value):
@@ -215,24 +305,46 @@ async def call_async(pool: ConnectionPool, script: Script, keys: Sequence[str], 
     return _raised(value)
 
 
+async def tell_async(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> None:
+    """The same without waiting for the reply.
+
+    Raises:
+        RedisError: the connection is not to be had, or takes nothing within the pool's time-out.
+    """
+    if _needs_thread(pool):
+        await asyncio.to_thread(call, pool, script, keys, args)
+    else:
+        _raised(await _on_a_line_async(pool, lambda line: _tell_async(line, script, keys, args)))
+
+
+def _needs_thread(pool: ConnectionPool) -> bool:
+    return "ssl_cert_reqs" in pool.connection_kwargs or "ssl_ca_certs" in pool.connection_kwargs
+
+
 async def _exchange_async(pool: ConnectionPool, command: bytes) -> Any:
+    return await _on_a_line_async(pool, lambda line: _send_and_read_async(line, command))
+
+
+async def _on_a_line_async(pool: ConnectionPool, work: Callable[[Line], Awaitable[T]]) -> T:
     idle = _idle.setdefault(asyncio.get_running_loop(), {}).setdefault(pool, [])
     if idle:
         line = idle.pop()
         try:
-            return await _on_async(line, pool, idle, command)
+            return await _on_async(line, pool, idle, work)
         except (RedisConnectionError, BrokenPipeError, ConnectionResetError):
-            line.disconnect()
+            line.close()
     line = await asyncio.to_thread(_connected, pool)
-    line._sock.setblocking(False)
-    return await _on_async(line, pool, idle, command)
+    line.sock.setblocking(False)
+    return await _on_async(line, pool, idle, work)
 
 
-async def _on_async(line: Any, pool: ConnectionPool, idle: list[Any], command: bytes) -> Any:
+async def _on_async(
+    line: Line, pool: ConnectionPool, idle: list[Line], work: Callable[[Line], Awaitable[T]]
+) -> T:
     done = False
     try:
         async with asyncio.timeout(pool.connection_kwargs.get("socket_timeout")):
-            value = await _send_and_read_async(line._sock, command)
+            value = await work(line)
         done = True
     except TimeoutError as error:
         raise RedisTimeoutError("no answer in time") from error
@@ -241,12 +353,12 @@ async def _on_async(line: Any, pool: ConnectionPool, idle: list[Any], command: b
         if done:
             idle.append(line)
         else:
-            line.disconnect()
+            line.close()
     return value
 
 
-async def _send_and_read_async(sock: socket.socket, command: bytes) -> Any:
-    loop = asyncio.get_running_loop()
+async def _send_and_read_async(line: Line, command: bytes) -> Any:
+    loop, sock = asyncio.get_running_loop(), line.sock
     await loop.sock_sendall(sock, command)
     data = b""
     while True:
@@ -255,9 +367,18 @@ async def _send_and_read_async(sock: socket.socket, command: bytes) -> Any:
             raise RedisConnectionError("the server closed the connection")
         data = data + some if data else some
         try:
-            return parse(data)[0]
+            return line.read(data)
         except Incomplete:
             continue
+
+
+async def _tell_async(line: Line, script: Script, keys: Sequence[str], args: Sequence[Part]) -> Any:
+    if script not in line.knows:
+        line.knows.add(script)
+        return await _send_and_read_async(line, script.command(keys, args, whole=True))
+    await asyncio.get_running_loop().sock_sendall(line.sock, script.command(keys, args))
+    line.owed.append(script)
+    return None
 
 
 def forget() -> None:

@@ -249,17 +249,21 @@ def counted_trips() -> Iterator[list[int]]:
         trips[0] += 1
         return plain(self, *args, **kwargs)
 
-    exchange = wire._exchange
+    exchange, tell = wire._exchange, wire._tell
 
-    def counted_exchange(*args: Any) -> Any:
-        trips[0] += 1
-        return exchange(*args)
+    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
+        def one_more(*args: Any) -> Any:
+            trips[0] += 1
+            return work(*args)
 
-    AbstractConnection.send_packed_command, wire._exchange = send, counted_exchange
+        return one_more
+
+    AbstractConnection.send_packed_command = send
+    wire._exchange, wire._tell = counted(exchange), counted(tell)
     try:
         yield trips
     finally:
-        AbstractConnection.send_packed_command, wire._exchange = plain, exchange
+        AbstractConnection.send_packed_command, wire._exchange, wire._tell = plain, exchange, tell
 
 
 def measure(callers: list[Caller], rounds: int, requests: int) -> None:

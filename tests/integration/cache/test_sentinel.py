@@ -56,7 +56,7 @@ def _hang_up() -> None:
     """Close what was opened to these servers, and let nobody find it again: the host's pools are the process's."""
     line = wire._lines.open.pop(redis_gate._pool_of_requests(), None)
     if line is not None:
-        line.disconnect()
+        line.close()
     hosts = SentinelConnectionFactory._pools
     patient = getattr(redis_gate.patient(), "connection_pool", None)
     for pool in (*hosts.values(), *redis_gate._pools.values(), patient):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from paiid_perf.api.wire import Incomplete, Script, parse
+from paiid_perf.api.wire import Incomplete, Line, Script, _tell, parse
 
 VALUES = st.recursive(
     st.integers(-(2**62), 2**62) | st.binary(max_size=40) | st.none(),
@@ -57,3 +57,37 @@ def test_a_command() -> None:
         b"*7\r\n$4\r\nEVAL\r\n$8\r\nreturn 1\r\n$1\r\n1\r\n$1\r\nk\r\n$1\r\n1\r\n$1\r\n\xff\r\n$2\r\n\xc3\xa9\r\n"
     )
     assert b"EVALSHA" in script.command([], [])
+
+
+class Sent:
+    """A socket whose server has answered already."""
+
+    def __init__(self) -> None:
+        self._sock = self
+        self.written: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self.written.append(data)
+
+
+def test_replies_that_nobody_waited_for_are_passed_over() -> None:
+    line, told = Line(Sent()), Script("return 1")
+    line.knows.add(told)
+    _tell(line, told, ["k"], [])
+    _tell(line, told, ["k"], [])
+
+    for cut in range(len(b":1\r\n:1\r\n$2\r\nok\r\n")):
+        with pytest.raises(Incomplete):
+            line.read(b":1\r\n:1\r\n$2\r\nok\r\n"[:cut])
+    assert line.read(b":1\r\n:1\r\n$2\r\nok\r\n") == b"ok"
+    assert line.read(b":7\r\n") == 7
+    assert told in line.knows
+
+
+def test_a_script_that_the_server_forgot_is_sent_whole_the_next_time() -> None:
+    line, told = Line(Sent()), Script("return 1")
+    line.knows.add(told)
+    _tell(line, told, [], [])
+
+    assert line.read(b"-NOSCRIPT gone\r\n:5\r\n") == 5
+    assert told not in line.knows
