@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 from django.utils.cache import get_conditional_response
 
-from paiid_perf.api import compression, headers, responses, watch
+from paiid_perf.api import compression, headers, responses, streams, watch
 from paiid_perf.api.client import NO_USER_TO_BE_HAD, client_address, is_in, is_unknown
 from paiid_perf.api.endpoints import Endpoint, Route, endpoints
 from paiid_perf.api.headers import Timing
@@ -326,8 +326,15 @@ class Passage:
         if settings.PERFORMANCE_HEADERS != "off" and headers.may_see(self.request, settings):
             self._show(response)
         if self.trace is not None:
-            self.record(response.status_code, _size(response))
+            self._record_of(response, self.trace)
         return response
+
+    def _record_of(self, response: HttpResponseBase, trace: Trace) -> None:
+        status = response.status_code
+        if response.streaming:
+            streams.when_sent(response, trace, lambda size: self.record(status, size))
+        else:
+            self.record(status, _size(response))
 
     def _show(self, response: HttpResponseBase) -> None:
         if self.trace is not None:
@@ -380,6 +387,6 @@ def new_trace(settings: Settings) -> Trace:
 
 
 def _size(response: HttpResponseBase) -> int:
-    if isinstance(response, HttpResponseNotModified) or response.streaming:
+    if isinstance(response, HttpResponseNotModified) or not isinstance(response, HttpResponse):
         return 0
-    return len(response.content) if isinstance(response, HttpResponse) else 0
+    return len(response.content)

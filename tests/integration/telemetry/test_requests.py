@@ -6,12 +6,13 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import copy_context
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.test import AsyncClient, Client
 from django.urls import path
 
@@ -59,13 +60,30 @@ def in_a_thread(request: HttpRequest, n: int) -> HttpResponse:
 def streamed(request: HttpRequest, n: int) -> StreamingHttpResponse:
     async def parts() -> AsyncIterator[bytes]:
         for _ in range(3):
+            await sync_to_async(ask)()
             yield b"part"
 
-    body: Any = parts() if hasattr(request, "scope") else iter([b"part"] * 3)
-    return StreamingHttpResponse(body)
+    def parts_one_by_one() -> Iterator[bytes]:
+        for _ in range(3):
+            ask()
+            yield b"part"
+
+    return StreamingHttpResponse(parts() if hasattr(request, "scope") else parts_one_by_one())
 
 
-VIEWS: tuple[Callable[..., Any], ...] = (plain, from_the_loop, broken, two_databases, in_a_thread, streamed)
+def a_file(request: HttpRequest, n: int) -> FileResponse:
+    return FileResponse(BytesIO(b"part" * 3))
+
+
+VIEWS: tuple[Callable[..., Any], ...] = (
+    plain,
+    from_the_loop,
+    broken,
+    two_databases,
+    in_a_thread,
+    streamed,
+    a_file,
+)
 urlpatterns = [path(f"{view.__name__}/<int:n>/", view) for view in VIEWS]
 
 
@@ -82,7 +100,7 @@ def get(request: pytest.FixtureRequest, settings: Any) -> Iterator[Callable[[str
     def got(where: str) -> Any:
         response = async_to_sync(client.get)(where) if request.param == "async" else client.get(where)
         if response.streaming:
-            body = async_to_sync(joined)(response) if request.param == "async" else b"".join(response)
+            body = async_to_sync(joined)(response) if response.is_async else b"".join(response)
             assert body == b"part" * 3
         return response
 
@@ -112,7 +130,8 @@ def seen() -> dict[tuple[str, str], tuple[int, float]]:
         ("broken", "5xx", 1),
         ("two_databases", "2xx", 2),
         ("in_a_thread", "2xx", 1),
-        ("streamed", "2xx", 0),
+        ("streamed", "2xx", 3),
+        ("a_file", "2xx", 0),
     ],
 )
 def test_each_kind_of_view_is_counted_once(get: Any, view: str, status: str, queries: int) -> None:
@@ -135,6 +154,19 @@ def test_atomic_requests(get: Any, monkeypatch: pytest.MonkeyPatch, view: str, s
     found = seen()
     assert found["api.latency_ms", f"GET {view}/<int:n>/ {status}"][0] == 1
     assert found["api.queries", f"GET {view}/<int:n>/"] == (1, 1)
+
+
+def test_a_stream_is_recorded_when_it_has_been_sent(get: Any) -> None:
+    started = Client().get("/streamed/1/")
+    assert not seen()
+
+    assert b"".join(started) == b"part" * 3
+    get("/a_file/1/")
+    recorder.fold()
+    totals = {
+        series.subject: cell.total for series, cell in recorder._cells.items() if series.name == "api.bytes"
+    }
+    assert totals == {"GET streamed/<int:n>/": 12, "GET a_file/<int:n>/": 12}
 
 
 def test_a_scan_is_one_series(get: Any) -> None:
