@@ -163,6 +163,9 @@ class Settings:
     """What a month costs, in any currency: ``storage_gb``, ``cache_gb``, ``worker``. None given: no money is shown."""
     CURRENCY: str = "USD"
     """The currency of UNIT_PRICES."""
+    OTLP_ENDPOINT: str = ""
+    """Where beat pushes the metrics each minute (``http://collector:4318/v1/metrics``); "": nowhere. Needs the extra
+    ``paiid-perf[otlp]``."""
 
     # --- security ----------------------------------------------------------------------------------
     INSPECTION: Literal["off", "report", "block"] = "report"

@@ -29,6 +29,7 @@ def beat_schedule() -> dict[str, dict[str, Any]]:
 
 SCHEDULE: tuple[tuple[str, Any, int], ...] = (
     ("collect", timedelta(minutes=1), 55),
+    ("push", timedelta(minutes=1), 55),
     ("settle", timedelta(minutes=5), 240),
     ("warm", timedelta(minutes=1), 55),
     ("refresh", timedelta(minutes=1), 55),
@@ -101,6 +102,14 @@ def collect() -> None:
     from paiid_perf.optimization import upkeep
 
     upkeep.collect()
+
+
+@shared_task(name="paiid_perf.push")
+def push() -> None:
+    """Send the metrics to the OpenTelemetry collector of OTLP_ENDPOINT, where one is set."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.push()
 
 
 @shared_task(name="paiid_perf.roll_up")

@@ -11,9 +11,10 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
+from typing import NamedTuple
 
 from django.db.models import Count, Max, Q, Sum
 
@@ -54,22 +55,33 @@ class Total:
     total: float
 
 
+class Sample(NamedTuple):
+    """One value of a metric; ``suffix`` is what its name ends with beyond the metric's (``_total``, ``_sum``, …)."""
+
+    suffix: str
+    labels: Labels
+    value: float
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
-    """One metric of the exposition: its name, type, help and lines."""
+    """One metric of the exposition: its name, type, help and values."""
 
     name: str
     kind: str
     help: str
-    lines: tuple[str, ...]
+    samples: tuple[Sample, ...]
 
     def __str__(self) -> str:
-        head = (f"# HELP {self.name} {self.help}", f"# TYPE {self.name} {self.kind}")
-        return "\n".join((*head, *self.lines))
+        return self._told(f"{self.name}_total" if self.kind == "counter" else self.name)
 
     def openmetrics(self) -> str:
         """The same as OpenMetrics has it: a counter's ``_total`` is of its samples' names, not of its own."""
-        return str(replace(self, name=self.name.removesuffix("_total")) if self.kind == "counter" else self)
+        return self._told(self.name)
+
+    def _told(self, name: str) -> str:
+        lines = [_line(self.name + sample.suffix, sample.labels, sample.value) for sample in self.samples]
+        return "\n".join([f"# HELP {name} {self.help}", f"# TYPE {name} {self.kind}", *lines])
 
 
 def prometheus(now: datetime) -> str:
@@ -123,8 +135,8 @@ def _gauges(names: Iterable[str], now: datetime) -> Iterator[Family]:
     ordered = rows.order_by("name", "subject", "at").values_list("name", "subject", "count", "total")
     newest = {(name, subject): total / count for name, subject, count, total in ordered}
     for name, group in groupby(newest.items(), lambda item: item[0][0]):
-        lines = tuple(_line(metric_name(name), labels(name, key[1]), value) for key, value in group)
-        yield Family(metric_name(name), "gauge", f"{name}, mean of the newest minute", lines)
+        samples = tuple(Sample("", labels(name, key[1]), value) for key, value in group)
+        yield Family(metric_name(name), "gauge", f"{name}, mean of the newest minute", samples)
 
 
 def _totals(gauges: set[str], now: datetime) -> Iterator[Family]:
@@ -137,20 +149,19 @@ def _totals(gauges: set[str], now: datetime) -> Iterator[Family]:
 
 
 def _counter(name: str, rows: Iterable[Total]) -> Family:
-    full = metric_name(name) + "_total"
-    lines = tuple(_line(full, labels(name, row.subject), row.total) for row in rows)
-    return Family(full, "counter", f"{name} since midnight UTC", lines)
+    samples = tuple(Sample("_total", labels(name, row.subject), row.total) for row in rows)
+    return Family(metric_name(name), "counter", f"{name} since midnight UTC", samples)
 
 
 def _summary(name: str, rows: Iterable[Total], quantiles: Mapping[str, Mapping[float, float]]) -> Family:
-    full = metric_name(name)
-    lines: list[str] = []
+    samples: list[Sample] = []
     for row in rows:
         own = labels(name, row.subject)
         found = quantiles.get(row.subject, {})
-        lines += [_line(full, (*own, ("quantile", str(q))), value) for q, value in found.items()]
-        lines += [_line(f"{full}_sum", own, row.total), _line(f"{full}_count", own, row.count)]
-    return Family(full, "summary", f"{name} since midnight UTC; quantiles of five minutes", tuple(lines))
+        samples += [Sample("", (*own, ("quantile", str(q))), value) for q, value in found.items()]
+        samples += [Sample("_sum", own, row.total), Sample("_count", own, row.count)]
+    told = f"{name} since midnight UTC; quantiles of five minutes"
+    return Family(metric_name(name), "summary", told, tuple(samples))
 
 
 def _histograms(now: datetime) -> Iterator[Family]:
@@ -168,9 +179,9 @@ def histogram(full: str, name: str, buckets: Buckets, total: float) -> Family:
     count = sum(buckets.values())
     edges = [math.floor(math.log(end) / math.log(GAMMA)) for end in LADDER]
     within = [(f"{GAMMA**edge:.6g}", sum(n for b, n in buckets.items() if b <= edge)) for edge in edges]
-    lines = [_line(f"{full}_bucket", (("le", end),), seen) for end, seen in (*within, ("+Inf", count))]
-    lines += [_line(f"{full}_sum", (), total), _line(f"{full}_count", (), count)]
-    return Family(full, "histogram", f"{name} of all subjects since midnight UTC", tuple(lines))
+    samples = [Sample("_bucket", (("le", end),), seen) for end, seen in (*within, ("+Inf", count))]
+    samples += [Sample("_sum", (), total), Sample("_count", (), count)]
+    return Family(full, "histogram", f"{name} of all subjects since midnight UTC", tuple(samples))
 
 
 def _quantiles(name: str, now: datetime) -> dict[str, dict[float, float]] | None:
@@ -206,19 +217,15 @@ def _score() -> Iterator[Family]:
     if newest is None:
         return
     areas = {area: found.get("score") for area, found in newest.areas.items()} | {"overall": newest.overall}
-    lines = [
-        _line("perf_score", (("area", area),), value) for area, value in areas.items() if value is not None
-    ]
-    yield Family("perf_score", "gauge", "The newest score, 0 to 100", tuple(lines))
+    samples = [Sample("", (("area", area),), value) for area, value in areas.items() if value is not None]
+    yield Family("perf_score", "gauge", "The newest score, 0 to 100", tuple(samples))
 
 
 def _alerts() -> Iterator[Family]:
     rows = Alert.objects.exclude(status=Alert.Status.RESOLVED).order_by("severity").values_list("severity")
     counts = dict.fromkeys(("info", "warning", "critical"), 0) | dict(rows.annotate(Count("pk")))
-    lines = [
-        _line("perf_alerts_open", (("severity", severity),), count) for severity, count in counts.items()
-    ]
-    yield Family("perf_alerts_open", "gauge", "Alerts that are open", tuple(lines))
+    samples = [Sample("", (("severity", severity),), count) for severity, count in counts.items()]
+    yield Family("perf_alerts_open", "gauge", "Alerts that are open", tuple(samples))
 
 
 # --- the format ------------------------------------------------------------------------------------------

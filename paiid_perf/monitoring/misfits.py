@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from typing import get_args
 
 from django.utils.module_loading import import_string
@@ -27,6 +28,8 @@ def misfits(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "AVAILABILITY_OBJECTIVE", "is a share between 0 and 1, such as 0.999"
     if odd := set(settings.UNIT_PRICES) - PRICES:
         yield "UNIT_PRICES", f"has {sorted(odd)}: there are {', '.join(sorted(PRICES))}"
+    if settings.OTLP_ENDPOINT and not find_spec("opentelemetry"):
+        yield "OTLP_ENDPOINT", "needs what is not installed: pip install 'paiid-perf[otlp]'"
 
 
 def _paths(settings: Settings) -> list[str]:

@@ -23,6 +23,22 @@ def collect() -> None:
     marks.look(now)
 
 
+def push() -> int:
+    """Send the metrics to the collector of OTLP_ENDPOINT, where one is set; returns how many there were.
+
+    Raises:
+        ImportError: the extra ``paiid-perf[otlp]`` is not installed (a system check says so first).
+        CollectorRefused: the collector did not take them.
+    """
+    settings = get_settings()
+    if not settings.ENABLED or not settings.OTLP_ENDPOINT:
+        return 0
+    # The extra is asked for where it is wanted only.
+    from paiid_perf.monitoring import otlp
+
+    return otlp.push(settings.OTLP_ENDPOINT, timezone.now())
+
+
 def roll_up() -> None:
     """Minutes into hours, hours into days."""
     monitoring.roll_up(timezone.now())
