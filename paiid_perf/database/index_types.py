@@ -406,6 +406,8 @@ class Pick:
     write_ms: float
     """Over the window: what keeping it up to date costs."""
     effects: tuple[QueryEffect, ...]
+    without_ms: float = 0.0
+    """What those statements would take in the window without it, the others of the set being there."""
     reasons: tuple[str, ...] = ()
 
 

@@ -35,14 +35,16 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 from psycopg import sql
 
+from tests.benchmarks.advisor_clinic import CLINIC
+from tests.benchmarks.advisor_desk import DESK
 from tests.benchmarks.advisor_oltp import OLTP, Mix, Pass
 from tests.benchmarks.advisor_retail import RETAIL
 from tests.benchmarks.advisor_tpch import TPCH
 from tests.benchmarks.advisor_workload import Template, Workload
 
 ROOT = Path(__file__).resolve().parents[2]
-WORKLOADS: Mapping[str, Workload | Mix] = {w.name: w for w in (TPCH, RETAIL, OLTP)}
-SCALES = {"tpch": 0.15, "retail": 0.6, "oltp": 1.0}
+WORKLOADS: Mapping[str, Workload | Mix] = {w.name: w for w in (TPCH, RETAIL, CLINIC, OLTP, DESK)}
+SCALES = {"tpch": 0.15, "retail": 0.6, "clinic": 0.6, "oltp": 1.0, "desk": 1.0}
 #: Runs of each query with each set of constants; a slow one runs less often.
 RUNS, SLOW_MS = 4, 1_500
 #: Seeds of the constants that the advisors see, and of those that are measured.

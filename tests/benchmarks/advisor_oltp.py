@@ -317,12 +317,15 @@ class Mix:
     foreign_keys: Sequence[tuple[str, str]]
     hand_made: Sequence[str]
     transactions: int
+    client: Callable[[Connection, Random], Any] = Client
+    deck: Sequence[tuple[Callable[[Any], None], int]] = DECK
+    """The client's transactions, and how many of each in a hundred."""
 
     def pass_(self, connection: Connection, cpu: Callable[[], float], yardstick: str) -> Pass:
         """Run the deck in an order that is the same every time."""
         random = Random(42)
-        deck = [run for run, share in DECK for _ in range(share)]
-        client = Client(connection, random)
+        deck = [run for run, share in self.deck for _ in range(share)]
+        client = self.client(connection, random)
         connection.execute("SELECT pg_stat_reset()")
         units = []
         for _ in range(5):

@@ -8,13 +8,13 @@ measured executions (TPC-H-like data, PostgreSQL 15 and 18, all pages cached). O
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from paiid_perf.database.index_types import IndexSpec, Table
-from paiid_perf.database.rules.indexes.selectivity import DEFAULT_EQ, DEFAULT_INEQ, distinct_values
+from paiid_perf.database.rules.indexes.conditions import conjuncts, predicates
+from paiid_perf.database.rules.indexes.selectivity import DEFAULT_EQ, DEFAULT_INEQ, combined
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +48,6 @@ class Rates:
 
 RATES = Rates()
 Plan = Mapping[str, Any]
-_CONJUNCT = re.compile(r'\(?"?(\w+)"?\)?(?:::[\w ]+)?\s*(=|<=|>=|<|>|IS NULL|~~)', re.IGNORECASE)
-_LITERAL = re.compile(r"'(?:[^']|'')*'")
 _SUBPLAN = {"SubPlan", "InitPlan"}
 #: What the planner charges a nested loop for a row that it finds memoized (two cpu_tuple_cost and some operators).
 MEMO_HIT = 0.02
@@ -153,7 +151,7 @@ def _sub_loops(plan: Plan, child: Plan) -> float:
 def _reaching(plan: Plan) -> float:
     """Rows for which a filter gets as far as its sub-plans. The executor checks cheap conditions first; the planner
     charges every row of the table for the sub-plans (cost_qual_eval)."""
-    conditions = _conjuncts(_LITERAL.sub("''", str(plan.get("Filter", ""))))
+    conditions = conjuncts(str(plan.get("Filter", "")))
     asking = [c for c in conditions if "SubPlan" in c]
     if not asking or len(asking) == len(conditions):
         return math.inf
@@ -165,19 +163,6 @@ def _kept(condition: str) -> float:
     if "<" in condition or ">" in condition:
         return DEFAULT_INEQ
     return DEFAULT_EQ if " = " in condition and "ANY" not in condition else 0.5
-
-
-def _conjuncts(text: str) -> list[str]:
-    """The conditions of a filter that all have to hold, as EXPLAIN writes them: ``((a = 1) AND (b = 2))``."""
-    if not (text.startswith("((") and text.endswith(")")):
-        return [text] if text else []
-    found, depth, began = [], 0, 1
-    for at, char in enumerate(text[1:-1], 1):
-        depth += (char == "(") - (char == ")")
-        if depth == 0 and text.startswith(" AND ", at):
-            found.append(text[began:at])
-            began = at + 5
-    return [*found, text[began:-1]]
 
 
 def _own(plan: Plan, main: Sequence[Plan], facts: Facts) -> float:
@@ -251,17 +236,10 @@ def _fetched(plan: Plan, table: Table | None, rows: float) -> float:
     """Entries that the index's conditions let through, before the filter."""
     if table is None:
         return rows
-    conditions = _CONJUNCT.findall(str(plan.get("Index Cond", "")))
-    if not conditions:
-        return max(rows, table.rows)
-    if not plan.get("Filter"):
+    if not plan.get("Filter") and plan.get("Index Cond"):
         return rows
-    share = 1.0
-    for column, operator in conditions:
-        if operator != "=":
-            return min(table.rows, rows * 3.0 ** min(2, _conditions(plan.get("Filter"))))
-        share /= distinct_values(table, column)
-    return min(table.rows, max(rows, table.rows * share))
+    share = combined(table, predicates(str(plan.get("Index Cond", ""))))
+    return min(max(rows, table.rows * share), max(rows, table.rows))
 
 
 #: From this ratio on a plan is taken to be slower than the one it replaces, whatever the planner thinks.

@@ -334,14 +334,13 @@ def _is_weak(pick: Pick, min_gain: float) -> bool:
 
 
 def _relative_gain(pick: Pick) -> float:
-    before = sum(e.calls * e.mean_ms for e in pick.effects)
-    return pick.saved_ms / before if before else 0.0
+    return pick.saved_ms / pick.without_ms if pick.without_ms else 0.0
 
 
 def _account(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> Pick:
     """What one index of the set does: the statements that it serves, compared with the set without it."""
     effects = []
-    saved = 0.0
+    saved = left = 0.0
     for statement in problem.reading(item.spec.table):
         relevant = problem.relevant(statement, chosen)
         without = problem.source.cost(statement.queryid, relevant - {item.spec})
@@ -354,8 +353,9 @@ def _account(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> Pick
                 )
             )
             saved += statement.total_ms * min(1.0, (without - having) / before if before else 0.0)
+            left += statement.total_ms * min(1.0, without / before if before else 0.0)
     effects.sort(key=lambda e: (-e.saved_ms, e.queryid))
-    return Pick(item.candidate, item.bytes, saved, item.write_ms, tuple(effects))
+    return Pick(item.candidate, item.bytes, saved, item.write_ms, tuple(effects), left)
 
 
 def _why_not(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> str:
