@@ -282,6 +282,8 @@ class Relation:
     star: bool = False
     child: int | None = None
     """Block that produces a derived table's rows."""
+    mentioned: tuple[Predicate, ...] = ()
+    """Comparisons in the branches of an OR: no row has to pass them, but they tell what parameters are."""
 
 
 JoinKind = Literal["inner", "left", "semi", "anti"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from tests.benchmarks.advisor_workload import Template, Workload
+from tests.benchmarks.advisor_workload import TRACK_PLANNING, Template, Workload
 
 DDL = (
     """CREATE TABLE calendar (date_key int PRIMARY KEY, full_date date NOT NULL, year int, quarter int, month int,
@@ -51,7 +51,20 @@ LANGUAGES = ("English", "Spanish", "Mandarin", "Vietnamese", "French", "Arabic",
 CLASSES = tuple(f"class {n}" for n in range(40))
 MAKERS = tuple(f"maker {n}" for n in range(60))
 STATUSES = ("paid", "denied", "pending", "appealed")
-TESTS = ("glucose", "a1c", "sodium", "potassium", "ldl", "hdl", "tsh", "creatinine", "wbc", "hgb", "plt", "crp")
+TESTS = (
+    "glucose",
+    "a1c",
+    "sodium",
+    "potassium",
+    "ldl",
+    "hdl",
+    "tsh",
+    "creatinine",
+    "wbc",
+    "hgb",
+    "plt",
+    "crp",
+)
 
 
 def _any(values: Sequence[str]) -> str:
@@ -88,7 +101,7 @@ def _load(scale: float) -> Sequence[str]:
         f"""INSERT INTO provider SELECT k, 'Dr ' || md5(k::text), {_upto(45, 1.4)}, {_upto(facilities)},
             date '1990-01-01' + {_upto(9000)} FROM generate_series(1, {providers}) k""",
         f"INSERT INTO payer SELECT k, 'payer ' || k, {_of(TYPES, 'k')} FROM generate_series(1, 15) k",
-        f"""INSERT INTO plan SELECT k, 1 + k % 15, 'plan ' || k, {_of(TIERS, 'k / 15')}, 250 * {_upto(20)}
+        f"""INSERT INTO plan SELECT k, 1 + k % 15, 'plan ' || k, {_of(TIERS, "k / 15")}, 250 * {_upto(20)}
             FROM generate_series(1, {plans}) k""",
         f"""INSERT INTO patient SELECT k, 'MRN' || lpad((k * 7 % 1000003)::text, 8, '0'), 'N' || {_upto(4000, 1.5)},
             1925 + {_upto(95)}, {_any(("F", "M"))}, c, lpad((10000 + c * 97 + {_upto(60)})::text, 5, '0'),
@@ -183,7 +196,8 @@ def _values(r: Random) -> Values:
 TEXTS = (
     # roll-ups over a snowflake
     """SELECT r.region_name, c.city_name, sum(v.charges) AS charges FROM visit v JOIN facility f USING (facility_key)
-       JOIN city c ON c.city_key = f.city_key JOIN region r USING (region_key) JOIN calendar d ON d.date_key = v.date_key
+       JOIN city c ON c.city_key = f.city_key JOIN region r USING (region_key) JOIN calendar d ON d.date_key =
+       v.date_key
        WHERE d.year = {year} AND d.month = {month} AND v.kind = '{kind}' GROUP BY ROLLUP (r.region_name, c.city_name)
        ORDER BY 1, 2 LIMIT 100""",
     """SELECT p.tier, y.payer_type, grouping(p.tier) + grouping(y.payer_type) AS level, sum(c.billed - c.paid) AS gap
@@ -205,7 +219,8 @@ TEXTS = (
        AND substr(f.zip, 1, 3) IN ({zips}) GROUP BY f.facility_name ORDER BY 1 LIMIT 100""",
     """SELECT t.zip, sum(c.billed) FROM claim c, patient t, calendar d WHERE c.patient_key = t.patient_key
        AND (substr(t.zip, 1, 3) IN ({zips}) OR t.language IN ('{language}', 'Hindi') OR c.billed > {amount})
-       AND c.date_key = d.date_key AND d.quarter = {quarter} AND d.year = {year} GROUP BY t.zip ORDER BY t.zip LIMIT 100""",
+       AND c.date_key = d.date_key AND d.quarter = {quarter} AND d.year = {year} GROUP BY t.zip ORDER BY t.zip LIMIT
+       100""",
     """SELECT avg(v.charges), avg(x.cost), sum(x.days) FROM visit v, prescription x, patient t, drug g
        WHERE x.visit_key = v.visit_key AND v.patient_key = t.patient_key AND x.drug_key = g.drug_key AND (
          (g.maker = '{maker}' AND t.sex = 'F' AND x.days BETWEEN 30 AND 60 AND v.kind = '{kind}')
@@ -258,12 +273,14 @@ TEXTS = (
     """SELECT claim_key, line, billed FROM claim WHERE status = 'pending' AND paid_key IS NULL
        AND date_key BETWEEN {first} AND {week} ORDER BY billed DESC LIMIT 20""",
     # EXISTS, NOT EXISTS, IN, set operations
-    """SELECT t.language, count(*) FROM patient t WHERE EXISTS (SELECT 1 FROM visit v WHERE v.patient_key = t.patient_key
+    """SELECT t.language, count(*) FROM patient t WHERE EXISTS (SELECT 1 FROM visit v WHERE v.patient_key =
+       t.patient_key
        AND v.kind = 'emergency' AND v.date_key BETWEEN {first} AND {month_later}) AND NOT EXISTS (SELECT 1
        FROM prescription x WHERE x.patient_key = t.patient_key AND x.date_key BETWEEN {first} AND {month_later})
        GROUP BY t.language ORDER BY 2 DESC""",
     """SELECT count(*) FROM (SELECT patient_key FROM visit WHERE kind = 'telehealth' AND date_key BETWEEN {first} AND
-       {month_later} INTERSECT SELECT patient_key FROM lab WHERE test = '{test}' AND abnormal AND date_key BETWEEN {first}
+       {month_later} INTERSECT SELECT patient_key FROM lab WHERE test = '{test}' AND abnormal AND date_key BETWEEN
+       {first}
        AND {month_later} EXCEPT SELECT patient_key FROM claim WHERE status = 'denied' AND date_key BETWEEN {first}
        AND {month_later}) x""",
     """SELECT o.provider_name FROM provider o WHERE o.specialty_key IN (SELECT specialty_key FROM specialty
@@ -292,7 +309,8 @@ TEXTS = (
        WHERE t.city_key = (SELECT min(city_key) FROM city WHERE city_name = '{city}') AND t.birth_year = {birth}""",
     # CTEs used twice, windows
     """WITH monthly AS (SELECT f.facility_key, d.month_no, sum(v.charges) AS total FROM visit v JOIN calendar d
-       USING (date_key) JOIN facility f USING (facility_key) WHERE f.kind = '{facility_kind}' AND d.year IN ({year}, {next})
+       USING (date_key) JOIN facility f USING (facility_key) WHERE f.kind = '{facility_kind}' AND d.year IN ({year},
+       {next})
        GROUP BY 1, 2) SELECT a.facility_key, a.month_no, a.total, b.total FROM monthly a JOIN monthly b
        ON a.facility_key = b.facility_key AND b.month_no = a.month_no + 12 WHERE b.total > 1.4 * a.total
        ORDER BY 1, 2 LIMIT 100""",
@@ -366,4 +384,5 @@ CLINIC = Workload(
         ("lab", "patient_key"),
         ("lab", "date_key"),
     ),
+    TRACK_PLANNING,
 )

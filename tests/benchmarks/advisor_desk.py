@@ -95,7 +95,8 @@ class Desk:
     def login(self) -> None:
         number = self.random.randint(1, self.people)
         found = self._run(
-            "SELECT person_id, active FROM person WHERE lower(email) = lower(%s)", [f"user{number}@example.org"]
+            "SELECT person_id, active FROM person WHERE lower(email) = lower(%s)",
+            [f"user{number}@example.org"],
         )
         for person, _ in found:
             self._run("UPDATE person SET last_login = now() WHERE person_id = %s", [person])
@@ -120,7 +121,8 @@ class Desk:
             """SELECT t.*, o.name FROM ticket t JOIN org o USING (org_id) WHERE ticket_id = %s""", [ticket]
         )
         self._run(
-            "SELECT author_id, body, created_at FROM message WHERE ticket_id = %s ORDER BY created_at", [ticket]
+            "SELECT author_id, body, created_at FROM message WHERE ticket_id = %s ORDER BY created_at",
+            [ticket],
         )
         self._run("UPDATE ticket SET views = views + 1 WHERE ticket_id = %s", [ticket])
 

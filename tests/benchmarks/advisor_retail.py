@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from random import Random
 
-from tests.benchmarks.advisor_workload import Template, Workload
+from tests.benchmarks.advisor_workload import TRACK_PLANNING, Template, Workload
 
 DDL = (
     """CREATE TABLE day (day_id int PRIMARY KEY, day_date date, year int, quarter int, month int, month_seq int,
@@ -409,6 +409,6 @@ RETAIL = Workload(
         *(("web_return", f"{c}_id") for c in ("day", "product", "customer")),
         *(("stock_level", f"{c}_id") for c in ("product", "warehouse")),
     ),
-    ("SET pg_stat_statements.track_planning = on",),
+    TRACK_PLANNING,
     5_000,
 )

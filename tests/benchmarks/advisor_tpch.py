@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from tests.benchmarks.advisor_workload import Template, Workload
+from tests.benchmarks.advisor_workload import TRACK_PLANNING, Template, Workload
 
 DDL = (
     """CREATE TABLE region (r_regionkey integer PRIMARY KEY, r_name char(25) NOT NULL, r_comment varchar(152))""",
@@ -414,4 +414,5 @@ TPCH = Workload(
         ("lineitem", "l_partkey"),
         ("lineitem", "l_suppkey"),
     ),
+    TRACK_PLANNING,
 )

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 
+#: Without it the counters know nothing of a statement that ran into its time-out.
+TRACK_PLANNING = ("SET pg_stat_statements.track_planning = on",)
+
 
 @dataclass(frozen=True)
 class Template:

@@ -154,6 +154,20 @@ def variants_of(
             yield text
 
 
+def skewed_of(session: Session, statement: Statement, catalog: Catalog) -> str | None:
+    """The statement asking for what is rare where much else is common; None where nothing is skewed, or it was
+    sampled, and so what it asks for is known."""
+    if statement.samples:
+        return None
+    try:
+        query = parse(statement.text, catalog)
+    except Unparsable:
+        return None
+    values = bind.rare(query, catalog)
+    common = bind.representative(query, catalog, statement)
+    return _with_ranges(session, statement, catalog, common | values) if values else None
+
+
 def _variant(
     session: Session, statement: Statement, catalog: Catalog, variant: int, writes: bool
 ) -> str | None:
@@ -166,9 +180,14 @@ def _variant(
         return None
     if query.write is not None and not writes:
         return None
-    values = bind.representative(query, catalog, statement, variant)
+    return _with_ranges(session, statement, catalog, bind.representative(query, catalog, statement, variant))
+
+
+def _with_ranges(
+    session: Session, statement: Statement, catalog: Catalog, values: Mapping[int, str]
+) -> str | None:
     try:
         simpler = parse(retype.simplified(statement.text), catalog)
     except Unparsable:
         return runnable(session, statement.text, values)
-    return runnable(session, statement.text, values | retype.ranges(simpler, catalog))
+    return runnable(session, statement.text, {**values, **retype.ranges(simpler, catalog)})

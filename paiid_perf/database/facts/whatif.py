@@ -6,9 +6,11 @@ Hypothetical indexes live in the session's memory: nothing is written, no lock i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import geometric_mean
 from typing import Any
 
 import psycopg
@@ -26,6 +28,8 @@ _CREATE = psycopg.sql.SQL("SELECT indexname FROM hypopg_create_index({})")
 _SAVEPOINT = "paiid_perf_imagined"
 #: How often the planner chooses among a statement's candidates, those chosen before taken away; FEW need no choosing.
 ROUNDS, FEW = 5, 12
+#: A statement's row count tells which constants it is asked with where those of others would return so many times more.
+CLEARLY = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,24 @@ class _Answer:
 
     offered: frozenset[IndexSpec]
     used: frozenset[IndexSpec]
-    cost: float
-    """What is believed of the plan."""
+    share: float
+    """The share of the text's time that is believed to be left."""
+
+
+@dataclass(slots=True)
+class _Text:
+    """A statement with constants, and what the planner says of it: its cost, processor time and rows as things are."""
+
+    sql: str
+    planned: float
+    work: float
+    rows: float
+    answers: list[_Answer] = field(default_factory=list)
+
+    def implied(self, offered: frozenset[IndexSpec]) -> float | None:
+        """What the answers to other questions say: the best plan of many indexes is the best of any of them that
+        include those it uses."""
+        return next((a.share for a in self.answers if a.used <= offered <= a.offered), None)
 
 
 class HypotheticalCosts:
@@ -56,11 +76,8 @@ class HypotheticalCosts:
         self._model = model
         self._statements = {s.queryid: s for s, _ in pairs}
         self._tables = {s.queryid: q.tables & catalog.tables.keys() for s, q in pairs}
-        self._bare: dict[str, tuple[float, float]] = {}
-        """Planner's cost and processor time without anything added."""
-        self._sql: dict[str, str | None] = {}
+        self._texts: dict[str, Sequence[_Text]] = {}
         self._known: dict[tuple[str, frozenset[IndexSpec]], float] = {}
-        self._answers: dict[str, list[_Answer]] = {}
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -87,39 +104,45 @@ class HypotheticalCosts:
         possible = frozenset(s for s in added if self._imaginable(s))
         if possible != added:
             return self.cost(queryid, possible) * self._ratio(queryid, added, possible)
-        answered = self._implied(queryid, possible)
-        if answered is not None:
-            return answered
-        specs = sorted(possible, key=repr)
-        plan = self._explained(queryid, specs)
-        if plan is not None:
-            cost = self._believed(queryid, plan, specs)
-            self._answers.setdefault(queryid, []).append(_Answer(possible, _picked(plan, specs), cost))
-            return cost
-        bare = self._known.get((queryid, frozenset())) if added else None
-        if bare is not None:
-            return bare * self._ratio(queryid, added, frozenset())
-        return self._model.cost(queryid, added)
+        texts = self._asked_with(queryid)
+        if not texts:
+            return self._model.cost(queryid, added)
+        shares = [self._share(queryid, text, possible) for text in texts]
+        if None in shares:
+            return texts[0].planned * self._ratio(queryid, added, frozenset())
+        return texts[0].planned * geometric_mean(s for s in shares if s)
 
-    def _implied(self, queryid: str, offered: frozenset[IndexSpec]) -> float | None:
-        """What the answers to other questions say: the best plan of many indexes is the best of any of them that
-        include those it uses."""
-        answers = self._answers.get(queryid, ())
-        return next((a.cost for a in answers if a.used <= offered <= a.offered), None)
-
-    def _believed(self, queryid: str, plan: Mapping[str, Any], specs: Sequence[IndexSpec]) -> float:
-        """The planner's cost where nothing is added; else that cost times the share that is believed to be left."""
-        cost = planned(plan)
+    def _share(self, queryid: str, text: _Text, offered: frozenset[IndexSpec]) -> float | None:
+        """The share of a text's time that is left with the indexes; None where the server refuses to say."""
+        share = text.implied(offered)
+        if share is not None or not offered:
+            return share or 1.0
+        specs = sorted(offered, key=repr)
+        plan = self._explained(text.sql, specs)
+        if plan is None:
+            return None
         work = reckoned(plan, Facts(self._by_name(queryid), {f"<{n}>": s for n, s in enumerate(specs)}))
-        if not specs:
-            self._bare[queryid] = (cost, work)
-            return cost
-        if queryid not in self._bare:
-            self.cost(queryid, frozenset())
-        before = self._bare.get(queryid)
-        if before is None or before[0] <= 0 or before[1] <= 0:
-            return cost
-        return before[0] * believed(cost / before[0], work / before[1])
+        share = believed(planned(plan) / text.planned, work / text.work)
+        text.answers.append(_Answer(offered, _picked(plan, specs), share))
+        return share
+
+    def _asked_with(self, queryid: str) -> Sequence[_Text]:
+        """The statement with constants: usual ones, and rare ones where values are skewed; where its calls tell by the
+        rows they return which of both they mean, that alone."""
+        if queryid not in self._texts:
+            statement = self._statements[queryid]
+            usual = next(plans.variants_of(self._session, statement, self._catalog, 1, writes=True), None)
+            skewed = plans.skewed_of(self._session, statement, self._catalog) if usual else None
+            found = [t for sql in (usual, skewed) if sql and (t := self._bare(queryid, sql))]
+            self._texts[queryid] = _meant(found, statement)
+        return self._texts[queryid]
+
+    def _bare(self, queryid: str, sql: str) -> _Text | None:
+        plan = self._explained(sql, ())
+        if plan is None:
+            return None
+        work = reckoned(plan, Facts(self._by_name(queryid), {}))
+        return _Text(sql, max(planned(plan), 0.01), max(work, 1e-6), _returned(plan))
 
     def _by_name(self, queryid: str) -> Mapping[str, Table]:
         return {self._catalog.tables[t].name: self._catalog.tables[t] for t in self._tables[queryid]}
@@ -164,22 +187,18 @@ class HypotheticalCosts:
 
     def used(self, queryid: str, offered: Sequence[IndexSpec]) -> frozenset[IndexSpec] | None:
         """Of all those offered at once, the ones that the planner picks; None where it cannot be asked."""
-        plan = self._explained(queryid, offered) if offered else {}
-        return None if plan is None else _picked(plan, offered)
+        if not offered:
+            return frozenset()
+        shown = [self._explained(t.sql, offered) for t in self._asked_with(queryid)]
+        picked = [_picked(plan, offered) for plan in shown if plan is not None]
+        return frozenset[IndexSpec]().union(*picked) if picked else None
 
     def _imaginable(self, spec: IndexSpec) -> bool:
         return spec.method in METHODS and self._catalog.tables[spec.table].kind != "partitioned"
 
-    def _runnable(self, queryid: str) -> str | None:
-        if queryid not in self._sql:
-            found = plans.variants_of(self._session, self._statements[queryid], self._catalog, 1, writes=True)
-            self._sql[queryid] = next(found, None)
-        return self._sql[queryid]
-
-    def _explained(self, queryid: str, specs: Sequence[IndexSpec]) -> Mapping[str, Any] | None:
+    def _explained(self, sql: str, specs: Sequence[IndexSpec]) -> Mapping[str, Any] | None:
         """The plan with the indexes imagined; index names in it begin with ``<n>``, their place in ``specs``."""
-        sql = self._runnable(queryid)
-        if sql is None or self._connection is None:
+        if self._connection is None:
             return None
         try:
             shown, named = self._asked(sql, specs)
@@ -212,6 +231,22 @@ class HypotheticalCosts:
                 rows.append(next(iter(_values(cursor.fetchone()))))
             if not cursor.nextset():
                 return rows[-1], [str(name) for name in rows[1:-1]]
+
+
+def _returned(plan: Mapping[str, Any]) -> float:
+    """Rows that the planner expects a call to return."""
+    return max(1.0, float(plan["Plan Rows"]))
+
+
+def _meant(texts: Sequence[_Text], statement: Statement) -> Sequence[_Text]:
+    """Of two texts the one whose rows are what calls return, where the other is off by CLEARLY times as much."""
+    if len(texts) < 2 or not statement.calls:
+        return texts
+    actual = max(statement.rows_per_call, 1.0)
+    off = [abs(math.log(t.rows / actual)) for t in texts]
+    if abs(off[0] - off[1]) < math.log(CLEARLY):
+        return texts
+    return [texts[off.index(min(off))]]
 
 
 def _values(row: Any) -> Sequence[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from paiid_perf.database.index_types import Catalog, Column, Predicate, Query, Statement, Table
 from paiid_perf.database.rules.indexes.parse import Bindings
+from paiid_perf.database.rules.indexes.selectivity import scalar
 from paiid_perf.database.rules.indexes.texts import repaired
 
 _PARAMETER = re.compile(r"\$(\d+)")
@@ -48,6 +49,15 @@ _BY_TYPE: tuple[tuple[str, str], ...] = (
 )
 #: Where in the histogram a range begins and ends: near the top, as "the latest" does.
 _LOW, _HIGH = 0.90, 0.95
+#: A column is skewed whose most common value most rows have, and whose rarest these.
+_MOST, _FEW = 0.5, 0.1
+#: LIMITs that people write; calls that return this share of one on average mostly reach it.
+_USUAL_LIMITS = (1, 2, 3, 5, 10, 20, 25, 30, 50, 100, 200, 250, 500, 1000)
+_REACHED = 0.9
+#: LIMIT where nobody counted what calls return, and what no call reaches.
+_DEFAULT_LIMIT, _NO_LIMIT = 10.0, 1_000_000_000
+#: A word that is worth searching for has so many letters.
+_WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 def parameters(text: str) -> tuple[int, ...]:
@@ -57,18 +67,48 @@ def parameters(text: str) -> tuple[int, ...]:
 
 def representative(query: Query, catalog: Catalog, statement: Statement, variant: int = 0) -> dict[int, str]:
     """Values for ``$n`` from ``pg_stats`` (text, unquoted): common values and histogram bounds, by what each is
-    compared with. ``variant`` picks other values, so that skew is seen. LIMIT is the rows that a call returns."""
+    compared with. ``variant`` picks other values, so that skew is seen. LIMIT is what calls return, where they reach
+    it."""
+    values: dict[int, str] = {}
+    for block in query.blocks:
+        for relation in block.relations:
+            table = catalog.tables.get(relation.table or "")
+            for predicate in (*relation.predicates, *relation.mentioned) if table else ():
+                for part in (predicate, *predicate.branches):
+                    values |= _for_predicate(part, _column(part, table), variant)
+    for word, number in _LIMIT.findall(statement.text):
+        values[int(number)] = "0" if word.upper() == "OFFSET" else str(round(limit(statement) or _NO_LIMIT))
+    return values
+
+
+def rare(query: Query, catalog: Catalog) -> dict[int, str]:
+    """For the parameters that a column of few unlike values is compared with, its rarest: of states that nearly every
+    row shares, the others are what is asked for as often."""
     values: dict[int, str] = {}
     for block in query.blocks:
         for relation in block.relations:
             table = catalog.tables.get(relation.table or "")
             for predicate in relation.predicates if table else ():
-                for part in (predicate, *predicate.branches):
-                    values |= _for_predicate(part, _column(part, table), variant)
-    for word, number in _LIMIT.findall(statement.text):
-        rows = max(1, round(statement.rows_per_call)) if statement.calls else 10
-        values[int(number)] = "0" if word.upper() == "OFFSET" else str(rows)
+                column = _column(predicate, table)
+                if predicate.op == "eq" and column is not None and _is_skewed(column):
+                    values |= {int(n): column.common[-1][0] for n in _PARAMETER.findall(predicate.text)}
     return values
+
+
+def _is_skewed(column: Column) -> bool:
+    frequencies = [share for _, share in column.common]
+    return len(frequencies) > 1 and frequencies[0] >= _MOST and frequencies[-1] <= _FEW
+
+
+def limit(statement: Statement) -> float | None:
+    """The rows at which ``LIMIT $n`` stops a statement, from what its calls return; None where it mostly finds fewer,
+    so that nothing stops it early."""
+    if not statement.calls:
+        return _DEFAULT_LIMIT
+    rows = statement.rows_per_call
+    if statement.calls > 1 and rows >= 1 and rows == round(rows):
+        return rows
+    return next((float(n) for n in _USUAL_LIMITS if _REACHED * n <= rows <= n), None)
 
 
 def _column(predicate: Predicate, table: Table | None) -> Column | None:
@@ -87,12 +127,23 @@ def _for_predicate(predicate: Predicate, column: Column | None, variant: int) ->
         bounds = (_LOW, _HIGH) if len(numbers) > 1 else (_LOW if predicate.values[0] is None else _HIGH,)
         pairs = zip(numbers, bounds, strict=False)
         return {n: v for n, at in pairs if (v := _bound(column, at)) is not None}
-    found = [(n, _value(column, variant + k)) for k, n in enumerate(numbers)]
     if predicate.op in {"like", "ilike"}:
-        return {n: _infix(v) for n, v in found if v}
+        return {n: v for k, n in enumerate(numbers) if (v := _pattern(column, variant + k))}
+    found = [(n, _value(column, variant + k)) for k, n in enumerate(numbers)]
     if predicate.op in {"eq", "in", "contains", "overlap"}:
         return {n: v for n, v in found if v is not None}
     return {}
+
+
+def _pattern(column: Column, variant: int) -> str | None:
+    """A pattern that finds what people look for: a word that several values have, else a part of one value."""
+    texts = (*(v for v, _ in column.common), *column.histogram)
+    words = Counter(word for text in texts for word in set(_WORD.findall(text)))
+    shared = sorted((w for w, times in words.items() if times > 1), key=lambda w: (-words[w], w))
+    if shared:
+        return f"%{shared[variant % len(shared)]}%"
+    value = _value(column, variant)
+    return _infix(value) if value else None
 
 
 def _infix(value: str) -> str:
@@ -108,8 +159,16 @@ def _value(column: Column, variant: int) -> str | None:
 
 
 def _bound(column: Column, at: float) -> str | None:
-    values = column.histogram or tuple(sorted(v for v, _ in column.common))
+    values = column.histogram or _in_line([v for v, _ in column.common])
     return values[min(len(values) - 1, int(at * len(values)))] if values else None
+
+
+def _in_line(values: Sequence[str]) -> Sequence[str]:
+    """The values from the least to the greatest: numbers and times as such, else as text."""
+    places = {value: scalar(value) for value in values}
+    if any(place is None for place in places.values()):
+        return sorted(values)
+    return sorted(values, key=lambda v: places[v] or 0.0)
 
 
 def sampled(statement: Statement, variant: int = 0) -> dict[int, str] | None:

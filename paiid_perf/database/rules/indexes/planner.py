@@ -7,7 +7,7 @@ indexes of its table, so they are kept; a set of indexes is then a matter of put
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,8 +24,9 @@ from paiid_perf.database.index_types import (
     Table,
     TableKey,
 )
-from paiid_perf.database.rules.indexes import access, cost
+from paiid_perf.database.rules.indexes import access, bind, cost
 from paiid_perf.database.rules.indexes.access import Path
+from paiid_perf.database.rules.indexes.partners import is_key
 from paiid_perf.database.rules.indexes.reckon import RATES
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values
 
@@ -96,8 +97,8 @@ class QueryPlanner:
 
 
 def _limits(query: Query, statement: Statement) -> list[float | None]:
-    """LIMIT $n of the outermost block is what a call returns on average."""
-    measured = max(1.0, statement.rows_per_call) if statement.calls else _DEFAULT_LIMIT
+    """LIMIT $n of the outermost block is what calls return, where they reach it."""
+    measured = bind.limit(statement)
     return [
         block.limit if block.limit != 0 else (measured if n == 0 else _DEFAULT_LIMIT)
         for n, block in enumerate(query.blocks)
@@ -193,7 +194,7 @@ class BlockPlanner:
             joins[0].right: {j.right_key for j in joins},
         }
         tables = [(self._table(self.relations[alias]), columns) for alias, columns in keys.items()]
-        rows = [table.rows for table, columns in tables if table and _is_key(columns, table)]
+        rows = [table.rows for table, columns in tables if table and is_key(columns, table)]
         return 1.0 / max(*rows, 1.0) if rows else 0.0
 
     def _distinct(self, alias: str, key: str) -> float:
@@ -415,18 +416,6 @@ def _by_pair(joins: Iterable[Join]) -> Iterable[list[Join]]:
             same if turned else join
         )
     return found.values()
-
-
-def _is_key(columns: Set[str], table: Table) -> bool:
-    """Whether the columns hold all of a unique key that has several."""
-    return any(
-        i.unique
-        and i.valid
-        and not i.spec.predicate
-        and len(i.spec.keys) > 1
-        and columns >= set(i.spec.key_texts)
-        for i in table.indexes
-    )
 
 
 def existing(catalog: Catalog, without: Iterable[str] = ()) -> dict[TableKey, tuple[IndexSpec, ...]]:

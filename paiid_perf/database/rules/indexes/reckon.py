@@ -14,6 +14,7 @@ from typing import Any
 
 from paiid_perf.database.index_types import IndexSpec, Table
 from paiid_perf.database.rules.indexes.conditions import conjuncts, predicates
+from paiid_perf.database.rules.indexes.partners import corrected
 from paiid_perf.database.rules.indexes.selectivity import DEFAULT_EQ, DEFAULT_INEQ, combined
 
 
@@ -51,6 +52,8 @@ Plan = Mapping[str, Any]
 _SUBPLAN = {"SubPlan", "InitPlan"}
 #: What the planner charges a nested loop for a row that it finds memoized (two cpu_tuple_cost and some operators).
 MEMO_HIT = 0.02
+#: The planner takes the rows that a LIMIT waits for to lie evenly; they may as well lie together, and late.
+LATE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Facts:
 
 def reckoned(plan: Plan, facts: Facts) -> float:
     """Milliseconds of one execution."""
-    return _node(plan, facts, 1.0) / 1e6
+    return _node(corrected(plan, facts.tables), facts, 1.0) / 1e6
 
 
 def planned(plan: Plan) -> float:
@@ -130,7 +133,14 @@ def _limited(plan: Plan, main: Sequence[Plan]) -> float:
     whole = main[0]["Total Cost"] - main[0]["Startup Cost"]
     if whole <= 0 or main[0]["Startup Cost"] > 0.5 * main[0]["Total Cost"]:
         return 1.0
-    return float(min(1.0, max(0.0, (plan["Total Cost"] - main[0]["Startup Cost"]) / whole)))
+    share = max(0.0, (plan["Total Cost"] - main[0]["Startup Cost"]) / whole)
+    return float(min(1.0, share * (LATE if _chooses(main[0]) else 1.0)))
+
+
+def _chooses(plan: Plan) -> bool:
+    """Whether a LIMIT above has to wait for rows that a filter or a join lets through."""
+    main, _ = _children(plan)
+    return "Filter" in plan or len(main) > 1 or any(_chooses(child) for child in main)
 
 
 def _counted(plan: Plan, child: Plan) -> float:

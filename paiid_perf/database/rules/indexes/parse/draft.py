@@ -50,6 +50,7 @@ class Draft:
     tables: dict[str, TableKey | None] = field(default_factory=dict)
     children: dict[str, int] = field(default_factory=dict)
     predicates: dict[str, list[Predicate]] = field(default_factory=dict)
+    mentioned: dict[str, list[Predicate]] = field(default_factory=dict)
     columns: dict[str, set[str]] = field(default_factory=dict)
     stars: set[str] = field(default_factory=set)
     joins: list[Join] = field(default_factory=list)
@@ -77,6 +78,7 @@ class Draft:
                 frozenset(self.columns[alias]),
                 alias in self.stars,
                 self.children.get(alias),
+                tuple(dict.fromkeys(self.mentioned.get(alias, ()))),
             )
             for alias, table in self.tables.items()
         )

@@ -86,6 +86,16 @@ def conjuncts_of(node: Node) -> Iterator[Node]:
         yield node
 
 
+def leaves_of(node: Node) -> Iterator[Node]:
+    """The comparisons that AND and OR are made of."""
+    node = unparenthesised(node)
+    if isinstance(node, exp.And | exp.Or):
+        yield from leaves_of(node.left)
+        yield from leaves_of(node.right)
+    else:
+        yield node
+
+
 def aliases_of(node: Node) -> set[str]:
     return {c.table for c in node.find_all(exp.Column) if c.table}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
+from functools import reduce
 
 from sqlglot import exp
 
@@ -16,6 +17,7 @@ from paiid_perf.database.rules.indexes.parse.trees import (
     any_as_in,
     conjuncts_of,
     is_flat,
+    leaves_of,
     unparenthesised,
     unwrapped,
 )
@@ -48,13 +50,20 @@ class WhereClause(Predicates):
             and self._equi_join(resolved, scope, kind, inner)
         ):
             return
-        if len(aliases) != 1:
-            return
-        alias = next(iter(aliases))
-        predicate = self._predicate(resolved)
-        if kind == "left" and alias not in inner:
-            return
-        self._place(alias, predicate, scope)
+        if isinstance(resolved, exp.Or):
+            self._mention(resolved, scope)
+        own = {next(iter(aliases)): resolved} if len(aliases) == 1 else _restrictions(resolved)
+        for alias, part in own.items():
+            if kind != "left" or alias in inner:
+                self._place(alias, self._predicate(part), scope)
+
+    def _mention(self, node: exp.Or, scope: Scope) -> None:
+        """Note what is compared in the branches of an OR."""
+        for leaf in leaves_of(node):
+            aliases = aliases_of(leaf)
+            if len(aliases) == 1:
+                mentioned = self.drafts[scope.block].mentioned.setdefault(next(iter(aliases)), [])
+                mentioned.append(self._predicate(leaf))
 
     def _place(self, alias: str, predicate: Predicate, scope: Scope) -> None:
         draft = self.drafts[scope.block]
@@ -149,3 +158,25 @@ class WhereClause(Predicates):
         if len(aliases_of(left)) == 1:
             self._join(next(iter(aliases_of(left))), self._key(left)[0], own, "?", scope, "semi")
         return True
+
+
+def _restrictions(node: Node) -> dict[str, Node]:
+    """What an OR over several tables demands of each of them alone: ``(a.x = 1 AND b.y = 2) OR (a.x = 3 AND b.y = 4)``
+    demands ``a.x = 1 OR a.x = 3`` (extract_restriction_or_clauses)."""
+    if not isinstance(node, exp.Or):
+        return {}
+    branches = [list(conjuncts_of(b)) for b in node.flatten()]
+    found: dict[str, Node] = {}
+    for alias in sorted(aliases_of(node)):
+        own = [[c.copy() for c in branch if aliases_of(c) == {alias}] for branch in branches]
+        if all(own):
+            found[alias] = reduce(_or, [reduce(_and, branch) for branch in own])
+    return found
+
+
+def _and(a: Node, b: Node) -> Node:
+    return exp.And(this=a, expression=b)
+
+
+def _or(a: Node, b: Node) -> Node:
+    return exp.Or(this=a, expression=exp.paren(b, copy=False))
