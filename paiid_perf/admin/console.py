@@ -25,7 +25,7 @@ from paiid_perf.monitoring import endpoints, queries
 from paiid_perf.monitoring.queries import Traffic
 from paiid_perf.monitoring.types import Point
 from paiid_perf.optimization.reports import LONGEST, WINDOWS, span_of
-from paiid_perf.telemetry.histogram import merge, percentile
+from paiid_perf.telemetry.histogram import merge, percentiles
 
 AREA_NAMES: Mapping[str, str | Promise] = {
     "database": gettext_lazy("Database"),
@@ -278,14 +278,13 @@ def charts_of(traffic: Traffic, start: datetime, end: datetime) -> list[Chart]:
 
 
 def latencies(requests: Sequence[Point]) -> list[Line]:
-    everything = merge(point.buckets for point in requests)
+    """A line for each of PERCENTILES."""
+    fractions = [q for _label, q in PERCENTILES]
+    found = [(point.at, values) for point in requests if (values := percentiles(point.buckets, fractions))]
+    whole = percentiles(merge(point.buckets for point in requests), fractions)
     return [
-        Line(
-            label,
-            [(p.at, value) for p in requests if (value := percentile(p.buckets, q)) is not None],
-            percentile(everything, q),
-        )
-        for label, q in PERCENTILES
+        Line(label, [(at, values[place]) for at, values in found], whole[place] if whole else None)
+        for place, (label, _q) in enumerate(PERCENTILES)
     ]
 
 

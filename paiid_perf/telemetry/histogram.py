@@ -8,7 +8,7 @@ is answered by 2·gamma^i / (gamma + 1), which is within the relative accuracy a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 RELATIVE_ACCURACY = 0.01
 GAMMA = (1 + RELATIVE_ACCURACY) / (1 - RELATIVE_ACCURACY)
@@ -50,13 +50,22 @@ def percentile(buckets: Buckets, q: float) -> float | None:
 
     Nearest rank: the smallest bucket whose cumulated count reaches ``ceil(q·n)``.
     """
+    found = percentiles(buckets, (q,))
+    return found[0] if found else None
+
+
+def percentiles(buckets: Buckets, ascending: Sequence[float]) -> list[float]:
+    """``percentile`` of each of several fractions, the smallest first; empty where there are no observations."""
     total = sum(buckets.values())
     if total == 0:
-        return None
-    rank = max(1, math.ceil(q * total))
+        return []
+    ranks = [max(1, math.ceil(q * total)) for q in ascending]
+    found: list[float] = []
     seen = 0
     for bucket in sorted(buckets):
         seen += buckets[bucket]
-        if seen >= rank:
-            return value_of(bucket)
+        while seen >= ranks[len(found)]:
+            found.append(value_of(bucket))
+            if len(found) == len(ranks):
+                return found
     raise AssertionError("the ranks of a histogram end at its total")

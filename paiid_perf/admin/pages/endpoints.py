@@ -27,11 +27,13 @@ def view(console: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     require(request, VIEW)
     window, params = window_of(request), request.GET.dict()
     rows = endpoints.totals(window.start, window.end)
-    if params.get("o") in PERCENTILES:
+    by_percentile = params.get("o") in PERCENTILES
+    if by_percentile:
         rows = endpoints.with_percentiles(rows, window.start, window.end)
     columns = _columns(sum(row.total_ms for row in rows), window, console.address("paiid_perf_endpoint"))
     shown = tables.paged(tables.ordered(columns, rows, params, "time"), params)
-    shown = endpoints.with_percentiles(shown, window.start, window.end)
+    if not by_percentile:
+        shown = endpoints.with_percentiles(shown, window.start, window.end)
     table = tables.table(_("Endpoints"), columns, shown, params, "time", len(rows))
     return console.shown(request, "endpoints", _("Endpoints"), window=window, table=table)
 
