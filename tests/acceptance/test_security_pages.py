@@ -78,7 +78,7 @@ def test_more_events_cost_no_more_queries(client_of, events, django_assert_max_n
     SecurityEvent.objects.bulk_create(
         SecurityEvent(at=now, kind=f"k{n % 9}", severity="low", address=f"10.0.0.{n}") for n in range(200)
     )
-    with django_assert_max_num_queries(12):
+    with django_assert_max_num_queries(13):
         client.get(OVERVIEW)
 
 
