@@ -107,12 +107,25 @@ def redis_cache(valkey_url: str, settings: Any) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _close_the_gate() -> Iterator[None]:
-    """No test inherits another's Redis clients or open breaker."""
+    """No test inherits another's Redis clients, open breaker, or invalidations that a dead Redis did not take."""
     from paiid_perf.stores import redis_gate
 
     redis_gate.forget()
     yield
+    _give_up_invalidations()
     redis_gate.forget()
+
+
+def _give_up_invalidations() -> None:
+    # Their thread would hand them over to whatever cache the next test has, in its middle.
+    from paiid_perf.invalidation import _retry
+
+    thread = _retry._thread
+    _retry.pending.clear()
+    _retry._stop.set()
+    if thread is not None:
+        thread.join(30)
+    _retry.forget()
 
 
 @pytest.fixture(autouse=True)
