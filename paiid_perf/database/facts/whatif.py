@@ -121,8 +121,8 @@ class HypotheticalCosts:
         plan = self._explained(text.sql, specs)
         if plan is None:
             return None
-        work = reckoned(plan, Facts(self._by_name(queryid), {f"<{n}>": s for n, s in enumerate(specs)}))
-        share = believed(planned(plan) / text.planned, work / text.work)
+        facts = Facts(self._by_name(queryid), {f"<{n}>": s for n, s in enumerate(specs)})
+        share = believed(planned(plan, facts) / text.planned, reckoned(plan, facts) / text.work)
         text.answers.append(_Answer(offered, _picked(plan, specs), share))
         return share
 
@@ -141,8 +141,9 @@ class HypotheticalCosts:
         plan = self._explained(sql, ())
         if plan is None:
             return None
-        work = reckoned(plan, Facts(self._by_name(queryid), {}))
-        return _Text(sql, max(planned(plan), 0.01), max(work, 1e-6), _returned(plan))
+        facts = Facts(self._by_name(queryid), {})
+        cost, work = planned(plan, facts), reckoned(plan, facts)
+        return _Text(sql, max(cost, 0.01), max(work, 1e-6), _returned(plan))
 
     def _by_name(self, queryid: str) -> Mapping[str, Table]:
         return {self._catalog.tables[t].name: self._catalog.tables[t] for t in self._tables[queryid]}

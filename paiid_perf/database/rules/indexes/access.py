@@ -16,7 +16,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import cost, size
 from paiid_perf.database.rules.indexes.predicates import implied
-from paiid_perf.database.rules.indexes.reckon import RATES, fetch_ns
+from paiid_perf.database.rules.indexes.reckon import RATES, fetch_ns, late
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values, like_prefix
 
 PATTERN_OPCLASSES = frozenset({"text_pattern_ops", "varchar_pattern_ops", "bpchar_pattern_ops"})
@@ -35,15 +35,21 @@ class Path:
     ordered: bool = False
     work: float = 0.0
     """Nanoseconds of processor time, as ``reckon`` has it."""
+    passing: float = 1.0
+    """The share of the rows fetched in order that filters and joins let through."""
 
     def fraction(self, share: float) -> float:
         """The cost of the first ``share`` of the rows."""
         return self.startup + (self.total - self.startup) * share
 
+    def waiting(self, share: float) -> float:
+        """The cost of what has to be read more where those rows lie late."""
+        return (self.total - self.startup) * max(0.0, late(share, self.passing) - share)
+
     def fraction_work(self, share: float) -> float:
-        """The processor time of the first ``share`` of the rows."""
+        """The processor time of the first ``share`` of the rows, which may lie late."""
         early = self.startup / self.total if self.total > 0 else 0.0
-        return self.work * (early + (1.0 - early) * share)
+        return self.work * (early + (1.0 - early) * late(share, self.passing))
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +228,8 @@ def index_path(
         found.searches,
     )
     startup, total = cost.index_scan(table, scan, p)
-    paths = [Path(rows, startup, total, ordered and found.searches == 1, _scan_work(table, scan))]
+    passing = min(1.0, rows / max(1.0, found.fetched * scan.geometry.tuples))
+    paths = [Path(rows, startup, total, ordered and found.searches == 1, _scan_work(table, scan), passing)]
     if found.bound and scan.heap_share == 1.0:
         _, index_total = cost.index_access(scan, p)
         share = found.fetched * scan.geometry.tuples / max(table.rows, 1.0)

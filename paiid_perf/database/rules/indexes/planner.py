@@ -46,6 +46,12 @@ class Outcome:
     """In the planner's units."""
     work: float
     """Nanoseconds of processor time (see ``reckon``)."""
+    waiting: float = 0.0
+    """Of the planner's units, what a LIMIT may have to read more than the planner thinks."""
+
+    @property
+    def doubted(self) -> float:
+        return self.cost + self.waiting
 
 
 class QueryPlanner:
@@ -82,7 +88,7 @@ class QueryPlanner:
 
     def outcome(self, config: Config) -> Outcome:
         """What the plan that the planner would choose costs, in its own units and in processor time."""
-        total = work = 0.0
+        total = work = waiting = 0.0
         runs: list[float] = []
         for n, planner in enumerate(self.blocks):
             parent = planner.block.per_row_of
@@ -93,7 +99,8 @@ class QueryPlanner:
             best = planner.outcome(config, times)
             total += times * best.cost
             work += times * best.work
-        return Outcome(total, work)
+            waiting += times * best.waiting
+        return Outcome(total, work, waiting)
 
 
 def _limits(query: Query, statement: Statement) -> list[float | None]:
@@ -257,7 +264,8 @@ class BlockPlanner:
             total = path.total + cost.sort(rows, self._width(), self.p, self.limit)
             sorting = rows * math.log2(max(rows, 2.0)) * RATES.compare
             return Outcome(total + rows * self.p.cpu_operator_cost, path.work + sorting)
-        return Outcome(path.fraction(self._share), path.fraction_work(self._share))
+        share = self._share
+        return Outcome(path.fraction(share), path.fraction_work(share), path.waiting(share))
 
     def _width(self) -> float:
         return 32.0 * len(self.relations)
@@ -339,7 +347,7 @@ class BlockPlanner:
         compared = outer.rows * inner.rows * self.p.cpu_operator_cost
         total = outer.total + inner.total + compared + rows * self.p.cpu_tuple_cost
         work = outer.work + inner.work + outer.rows * inner.rows * RATES.condition + rows * RATES.join
-        return Path(rows, outer.startup + inner.total, total, outer.ordered, work)
+        return Path(rows, outer.startup + inner.total, total, outer.ordered, work, _passing(outer, rows))
 
     def _looped(self, outer: Path, inner: Path, rows: float, joins: list[Join], alias: str) -> Path:
         """A nested loop with an index look-up per outer row; a semi join stops at the first match."""
@@ -350,7 +358,7 @@ class BlockPlanner:
         unforeseen = max(0.0, rows - outer.rows * inner.rows) * (RATES.entry + RATES.far)
         work = outer.work + outer.rows * work + unforeseen + (outer.rows + rows) * RATES.join
         total = outer.total + outer.rows * each + rows * self.p.cpu_tuple_cost
-        return Path(rows, outer.startup + inner.startup, total, outer.ordered, work)
+        return Path(rows, outer.startup + inner.startup, total, outer.ordered, work, _passing(outer, rows))
 
     def _base(self, alias: str, config: Config, join_keys: frozenset[str], loops: float) -> list[Path]:
         key = (alias, join_keys, loops)
@@ -402,6 +410,11 @@ class BlockPlanner:
                 loops=max(1.0, loops),
             )
         return self._paths[key]
+
+
+def _passing(outer: Path, rows: float) -> float:
+    """The share of the first relation's rows that a join's filters let through."""
+    return outer.passing * min(1.0, rows / max(1.0, outer.rows))
 
 
 def _by_pair(joins: Iterable[Join]) -> Iterable[list[Join]]:

@@ -52,8 +52,6 @@ Plan = Mapping[str, Any]
 _SUBPLAN = {"SubPlan", "InitPlan"}
 #: What the planner charges a nested loop for a row that it finds memoized (two cpu_tuple_cost and some operators).
 MEMO_HIT = 0.02
-#: The planner takes the rows that a LIMIT waits for to lie evenly; they may as well lie together, and late.
-LATE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,22 @@ def reckoned(plan: Plan, facts: Facts) -> float:
     return _node(corrected(plan, facts.tables), facts, 1.0) / 1e6
 
 
-def planned(plan: Plan) -> float:
-    """The planner's cost, less that of sub-plan runs which it counts and which never happen (see ``_reaching``)."""
-    return max(0.01 * float(plan["Total Cost"]), float(plan["Total Cost"]) - _phantom(plan, 1.0))
+def planned(plan: Plan, facts: Facts) -> float:
+    """The planner's cost, less that of sub-plan runs which it counts and which never happen (see ``_reaching``), and
+    with what a LIMIT may have to wait (see ``late``)."""
+    total = float(plan["Total Cost"])
+    return max(0.01 * total, total - _phantom(plan, 1.0)) + _waiting(plan, facts)
+
+
+def _waiting(plan: Plan, facts: Facts) -> float:
+    """The planner's cost of what a LIMIT at the top reads more than the planner thinks."""
+    main, _ = _children(plan)
+    if plan["Node Type"] != "Limit" or not main:
+        return 0.0
+    whole = float(main[0]["Total Cost"]) - float(main[0]["Startup Cost"])
+    return max(
+        0.0, _limited(plan, main, facts) * whole + float(main[0]["Startup Cost"]) - float(plan["Total Cost"])
+    )
 
 
 def _phantom(plan: Plan, loops: float) -> float:
@@ -101,7 +112,7 @@ def _node(plan: Plan, facts: Facts, loops: float) -> float:
     if _is_loop(plan, main):
         below = _node(main[0], facts, loops) + _repeated(plan, main[0], main[1], facts, loops)
     else:
-        below = _limited(plan, main) * sum(_node(child, facts, loops) for child in main)
+        below = _limited(plan, main, facts) * sum(_node(child, facts, loops) for child in main)
     return own + below + sum(_node(child, facts, loops * _sub_loops(plan, child)) for child in sub)
 
 
@@ -126,21 +137,35 @@ def _missed(join: Plan, outer: Plan, inner: Plan) -> float:
     return min(1.0, max(each / below, 1.0 / rows)) if below > 0 else 1.0
 
 
-def _limited(plan: Plan, main: Sequence[Plan]) -> float:
+def _limited(plan: Plan, main: Sequence[Plan], facts: Facts) -> float:
     """The share of its input that a LIMIT reads: what its cost is of its child's."""
     if plan["Node Type"] != "Limit" or not main:
         return 1.0
     whole = main[0]["Total Cost"] - main[0]["Startup Cost"]
     if whole <= 0 or main[0]["Startup Cost"] > 0.5 * main[0]["Total Cost"]:
         return 1.0
-    share = max(0.0, (plan["Total Cost"] - main[0]["Startup Cost"]) / whole)
-    return float(min(1.0, share * (LATE if _chooses(main[0]) else 1.0)))
+    share = min(1.0, max(0.0, (float(plan["Total Cost"]) - float(main[0]["Startup Cost"])) / whole))
+    return late(share, _passing(main[0], facts))
 
 
-def _chooses(plan: Plan) -> bool:
-    """Whether a LIMIT above has to wait for rows that a filter or a join lets through."""
+def late(share: float, passing: float) -> float:
+    """The share of its input that a LIMIT reads which the planner thinks can stop after ``share`` of it.
+
+    The planner takes the rows that it waits for to lie evenly. Where a filter or a join lets but few through
+    (``passing``), they may as well lie together, and last: halfway between, on a scale of powers.
+    """
+    return math.sqrt(share * min(1.0, share + 1.0 - passing))
+
+
+def _passing(plan: Plan, facts: Facts) -> float:
+    """The share of the rows that a plan's first scan fetches which come out at its top."""
     main, _ = _children(plan)
-    return "Filter" in plan or len(main) > 1 or any(_chooses(child) for child in main)
+    rows = float(plan["Plan Rows"])
+    if main:
+        kept = min(1.0, rows / max(1.0, float(main[0]["Plan Rows"]))) if len(main) > 1 else 1.0
+        return kept * _passing(main[0], facts)
+    table = facts.tables.get(plan.get("Relation Name", ""))
+    return min(1.0, rows / max(1.0, _fetched(plan, table, rows))) if "Filter" in plan else 1.0
 
 
 def _counted(plan: Plan, child: Plan) -> float:

@@ -42,7 +42,7 @@ class EstimatedCosts:
         found = planner.outcome(config)
         if bare.cost <= 0 or bare.work <= 0 or found == bare:
             return bare.cost
-        return bare.cost * believed(found.cost / bare.cost, found.work / bare.work)
+        return bare.cost * believed(found.doubted / bare.doubted, found.work / bare.work)
 
     def promising(self, queryid: str, offered: Sequence[IndexSpec]) -> Sequence[IndexSpec]:
         """Those worth asking about one by one: here all, as asking costs little."""
