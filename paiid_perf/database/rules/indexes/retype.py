@@ -16,6 +16,8 @@ from paiid_perf.database.rules.indexes.texts import repaired
 
 _PARAMETER = re.compile(r"\$(\d+)")
 _UNITS = "year|month|week|day|hour|minute|second"
+#: How many of each unit people ask for, in the middle of what is usual.
+_USUAL = {"year": 1, "month": 2, "week": 2, "day": 30, "hour": 12, "minute": 30, "second": 30}
 #: What stands for a span of time of which not even the unit is known.
 SPAN = "60 days"
 
@@ -23,9 +25,12 @@ SPAN = "60 days"
 _SIMPLER: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
     for pattern, replacement in (
-        (
-            rf"\binterval\s+\$\d+\s+({_UNITS})s?\b(?:\s+to\s+(?:{_UNITS})\b)?(?:\s*\(\d+\))?",
-            r"interval '1 \1'",
+        *(
+            (
+                rf"\binterval\s+\$\d+\s+{unit}s?\b(?:\s+to\s+(?:{_UNITS})\b)?(?:\s*\(\d+\))?",
+                f"interval '{count} {unit}'",
+            )
+            for unit, count in _USUAL.items()
         ),
         (r"\binterval\s+\$\d+", f"interval '{SPAN}'"),
         (r"\$\d+\s*::\s*interval\b", f"interval '{SPAN}'"),
