@@ -329,12 +329,14 @@ class seen_by:  # noqa: N801 - reads as a phrase
         self._passage = passage
 
     def __enter__(self) -> None:
-        self._token = tracing.current.set(self._passage.trace if self._passage else None)
-        self._rows = reading.set(self._passage.rows if self._passage else None)
+        passage = self._passage
+        self._token = tracing.current.set(passage.trace if passage else None)
+        self._rows = reading.set(passage.rows) if passage and passage.rows is not None else None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         tracing.current.reset(self._token)
-        reading.reset(self._rows)
+        if self._rows is not None:
+            reading.reset(self._rows)
         if kind is not None and self._passage is not None:
             self._passage.land()
             self._passage.record(500, 0)

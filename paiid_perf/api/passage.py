@@ -383,7 +383,7 @@ def method_of(request: HttpRequest) -> str:
 def new_trace(settings: Settings) -> Trace:
     """A trace that looks into its statements in the share of requests that is set."""
     chance = random()  # noqa: S311
-    return Trace(chance < WATCH_RATE, random() < settings.QUERY_SAMPLE_RATE)  # noqa: S311
+    return Trace(chance < WATCH_RATE, chance > 1.0 - settings.QUERY_SAMPLE_RATE)
 
 
 def _size(response: HttpResponseBase) -> int:

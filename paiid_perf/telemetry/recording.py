@@ -16,7 +16,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from paiid_perf.conf import get_settings
 from paiid_perf.telemetry import sinks
@@ -40,16 +39,9 @@ SUBJECT_LENGTH = 255
 COUNT, OBSERVE, GAUGE = range(3)
 
 
-class RequestSeen(NamedTuple):
-    """One finished request. Times in ms; ``endpoint`` is ``GET route/template/``."""
-
-    at: float
-    endpoint: str
-    status: int
-    ms: float
-    queries: int
-    db_ms: float
-    size: int
+#: One finished request: when, ``GET route/template/``, its status, ms, queries, ms in the database, bytes. A plain
+#: tuple: a named one takes twice as long to make, in every request.
+RequestSeen = tuple[float, str, int, float, int, float, int]
 
 
 @dataclass(slots=True)
@@ -88,7 +80,7 @@ class Recorder:
         self, endpoint: str, status: int, ms: float, queries: int = 0, db_ms: float = 0.0, size: int = 0
     ) -> None:
         """Record a finished request (times in ms, ``size`` in bytes)."""
-        self._requests.append(RequestSeen(self._clock(), endpoint, status, ms, queries, db_ms, size))
+        self._requests.append((self._clock(), endpoint, status, ms, queries, db_ms, size))
         if self._thread is None or len(self._requests) >= BUFFER:
             self._tend()
 
