@@ -11,6 +11,7 @@ from django.apps import apps
 from django.db.models.signals import post_migrate
 
 from paiid_perf import invalidation
+from paiid_perf.api import edited
 from paiid_perf.api.phase import PHASE as API
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.changes import HANDLERS as CACHE_CHANGES
@@ -53,6 +54,7 @@ def connect() -> None:
         invalidation.connect_rows(_rows(strategy.depends_on_rows))
     security_signals.connect()
     tasks_watch.connect()
+    edited.connect()
     app = apps.get_app_config("paiid_perf")
     post_migrate.connect(marks.on_migrate, sender=app, dispatch_uid="paiid_perf.marks")
 

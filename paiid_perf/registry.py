@@ -53,12 +53,19 @@ class Registry:
                     f"{key[0].__name__} {key[1]!r} is declared twice; rename one, or replace() the built-in."
                 )
             added[key] = declaration
-        self._items |= added
+        self._items = self._items | added
         self.version += 1
 
     def replace(self, *declarations: Declaration) -> None:
         """Add them, over what has the same type and name (how a host changes a built-in)."""
-        self._items |= {(type(d), d.name): d for d in declarations}
+        self._items = self._items | {(type(d), d.name): d for d in declarations}
+        self.version += 1
+
+    def swap(self, kind: type[D], *declarations: D) -> None:
+        """Put these in the place of everything of that type (what a running process is told anew)."""
+        others = {key: item for key, item in self._items.items() if key[0] is not kind}
+        # Another dict, so that whoever reads the old one in another thread reads on.
+        self._items = others | {(kind, d.name): d for d in declarations}  # type: ignore[attr-defined]
         self.version += 1
 
     def all(self, kind: type[D]) -> tuple[D, ...]:

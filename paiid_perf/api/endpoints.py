@@ -12,7 +12,7 @@ from django.http import HttpRequest
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
 
 from paiid_perf.api.limits import Rate, parse_rate
-from paiid_perf.api.types import EndpointClass, InClass, ResponseStrategy
+from paiid_perf.api.types import EditedClass, EndpointClass, InClass, ResponseStrategy
 from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.registry import registry
 
@@ -129,10 +129,16 @@ class Endpoints:
         with suppress(Exception):
             self._templates = {r.template: r for r in _walk(get_resolver().url_patterns, "", ())}
         version = registry.version
-        declared = [build(declared) for declared in registry.all(EndpointClass)]
-        self._table = EndpointTable(declared, registry.all(InClass))
+        self._table = EndpointTable(map(build, in_force()), registry.all(InClass))
         self._routes.clear()
         self._version = version
+
+
+def in_force() -> list[EndpointClass]:
+    """Every class: as declared, or as a person has set it since (``api.edited``)."""
+    classes: dict[str, EndpointClass] = {c.name: c for c in registry.all(EndpointClass)}
+    classes |= {edited.name: edited.over(classes.get(edited.name)) for edited in registry.all(EditedClass)}
+    return list(classes.values())
 
 
 def build(declared: EndpointClass) -> Endpoint:
@@ -189,6 +195,12 @@ def in_class(name: str) -> Callable[[V], V]:
         return view
 
     return put
+
+
+def known_names() -> set[str]:
+    """What a ``match`` that is no path may name: every route, view's name and view's dotted path of the site."""
+    routes = _walk(get_resolver().url_patterns, "", ())
+    return {name for route in routes for name in route if name}
 
 
 def _walk(

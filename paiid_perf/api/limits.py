@@ -80,7 +80,10 @@ def limit_of(declared: EndpointClass, rate: Rate, request: HttpRequest, address:
     if not value:
         return None
     method = f"{request.method}:" if declared.per_method else ""
-    return Limit(f"{get_settings().KEY_PREFIX}:limit:{declared.name}:{method}{value}", rate, declared.name)
+    # A rate may be edited: a ring of slices of another width, or a log, is not to be read as this ring.
+    ring = f"~{rate.seconds}:" if rate.limit > EXACT_UP_TO else ""
+    key = f"{get_settings().KEY_PREFIX}:limit:{declared.name}:{ring}{method}{value}"
+    return Limit(key, rate, declared.name)
 
 
 def key_value(key: str | Callable[..., str], group: str, request: HttpRequest, address: str) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -39,6 +39,18 @@ class EndpointClass:
     """Name of a ResponseStrategy; None: answers are not cached."""
     compress: bool = True
     latency_objective_ms: float = 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class EditedClass:
+    """What a person has set for the endpoint class ``name``, over what is declared; ``values`` by field."""
+
+    name: str
+    values: Mapping[str, Any]
+
+    def over(self, declared: EndpointClass | None) -> EndpointClass:
+        """The class in force."""
+        return replace(declared or EndpointClass(self.name), **self.values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """The models, one file per domain."""
 
+from paiid_perf.models.api import EndpointRule
 from paiid_perf.models.database import IndexSighting, StatementSnapshot
 from paiid_perf.models.marks import Mark
 from paiid_perf.models.monitoring import (
@@ -27,6 +28,7 @@ __all__ = [
     "AlertRule",
     "AlertSilence",
     "BlockedAddress",
+    "EndpointRule",
     "IndexSighting",
     "Lease",
     "LoginFailure",

@@ -16,6 +16,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from paiid_perf.conf import get_settings
 from paiid_perf.telemetry import sinks
@@ -60,6 +61,7 @@ class Recorder:
     def __init__(self, sink: sinks.Sink = sinks.deliver, clock: Callable[[], float] = time.time) -> None:
         self._sink = sink
         self._clock = clock
+        self._beside: dict[str, Callable[[], None]] = {}
         self._start_over()
         self._thread: threading.Thread | None = None
 
@@ -209,19 +211,29 @@ class Recorder:
                 self._thread.start()
                 _flush_when_celery_stops(self)
 
+    def beside(self, name: str, work: Callable[[], None]) -> None:
+        """Let the flusher's thread do ``work`` when it starts and with every flush, in each process that records."""
+        self._beside[name] = work
+
     def _work(self) -> None:
         process = Self()
+        self._work_beside()
         while not self._wake.wait(get_settings().FLUSH_INTERVAL.total_seconds()):
-            _note(process, self)
+            _guarded("what this process uses", partial(process.note, self))
             self.flush()
-            sinks.after_thread_flush()
+            self._work_beside()
+
+    def _work_beside(self) -> None:
+        for name, work in self._beside.items():
+            _guarded(name, work)
+        sinks.after_thread_flush()
 
 
-def _note(process: Self, recorder: Recorder) -> None:
+def _guarded(name: str, work: Callable[[], None]) -> None:
     try:
-        process.note(recorder)
+        work()
     except Exception:
-        logger.exception("What this process uses could not be read.")
+        logger.exception("The flusher could not see to %s.", name)
 
 
 def _observe(cell: Cell, value: float) -> None:

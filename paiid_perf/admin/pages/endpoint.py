@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import charts, console, endpoints
+from paiid_perf.admin import charts, console, endpoint_rules, endpoints
 from paiid_perf.admin.base import VIEW, require
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.figures import number
@@ -35,6 +35,7 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         repeats=endpoints.repeats(name, window.start, window.end),
         slowest=_slowest(page, name, window),
         declared=_declared(name),
+        edit=_edit(request, name),
         advice=endpoints.advice(name),
     )
 
@@ -73,24 +74,29 @@ def _errors(requests: Sequence[Point], failures: Sequence[Point]) -> Line:
     return Line(_("errors"), points, sum(failed.values()) / count if count else None)
 
 
-def _declared(name: str) -> list[tuple[str, str]]:
-    """The endpoint's class, limit and cache, as (what, value)."""
+def _declared(name: str) -> list[tuple[str, str, str]]:
+    """The endpoint's class, limit and cache as they are in force: (what, value, source)."""
     found = endpoints.declared(name)
     if found.declared is None:
         return []
-    depends_on = ", ".join(found.strategy.depends_on) or _("nothing") if found.strategy else "–"
-    return [
-        (_("Class"), found.declared.name),
-        (_("Limit"), found.declared.rate or _("none")),
-        (_("Response cache"), _cached(found.strategy)),
-        (_("Invalidated by"), depends_on),
-        (_("Objective"), number(found.declared.latency_objective_ms, "ms")),
-    ]
+    facts = [(_("Class"), found.declared.name, ""), *endpoint_rules.facts(found.declared)]
+    if found.strategy is None:
+        return facts
+    depends_on = ", ".join(found.strategy.depends_on) or _("nothing")
+    return [*facts, (_("Strategy"), _cached(found.strategy), ""), (_("Invalidated by"), depends_on, "")]
 
 
-def _cached(strategy: ResponseStrategy | None) -> str:
-    if strategy is None:
-        return _("not cached")
+def _edit(request: HttpRequest, name: str) -> str:
+    """Where the endpoint's class is edited, for who may; a class of its own where it has none."""
+    found = endpoints.declared(name)
+    if not request.user.has_perm(endpoint_rules.EDIT):
+        return ""
+    if found.declared is None:
+        return endpoint_rules.address("", match=name.partition(" ")[2])
+    return endpoint_rules.address(found.declared.name)
+
+
+def _cached(strategy: ResponseStrategy) -> str:
     ttl = number(strategy.ttl.total_seconds(), "s")
     words = {"name": strategy.name, "ttl": ttl, "scope": strategy.scope}
     return _("“%(name)s”: %(ttl)s, %(scope)s") % words
