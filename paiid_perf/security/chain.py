@@ -95,7 +95,10 @@ def let_go(before: datetime) -> int:
 
 
 def _locked() -> SecurityChain:
-    return SecurityChain.objects.select_for_update().get_or_create(name=NAME)[0]
+    chain, is_new = SecurityChain.objects.select_for_update().get_or_create(name=NAME)
+    if is_new:
+        _save(chain)  # sealed from its first moment on, though nothing may be appended for long
+    return chain
 
 
 def _save(chain: SecurityChain) -> None:

@@ -134,3 +134,11 @@ def test_the_command_says_where_it_breaks(capsys):
         call_command("perf", "events", "--json")
     assert stop.value.code == 1
     assert json.loads(capsys.readouterr().out) == {"checked": 1, "broken_at": 2, "why": "changed"}
+
+
+def test_a_site_that_prunes_before_its_first_event_is_no_broken_chain():
+    assert actions.prune(get_settings(), NOW)["events"] == 0
+    assert chain.verify().broken_at is None
+
+    SecurityChain.objects.update(seal="")
+    assert chain.verify().why == "seal"
