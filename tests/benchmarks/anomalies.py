@@ -2,9 +2,9 @@
 
 ``python -m tests.benchmarks.anomalies --json`` prints, for each kind of series and of noise, the share of the planted
 shifts that were found and the alarms of a week in which nothing happened. Series are made from seeds: flat, a sine a
-day, one with quiet weekends, business hours with hard edges, a slow trend; noise that is independent, that lasts
-(autocorrelation 0.7), or that has one spike of six spreads in fifty. A shift is six to ten spreads of the noise.
-The ideas of the public Numenta Anomaly Benchmark (Lavin and Ahmad, 2015), not its data.
+day, one with quiet weekends, business hours with hard edges (each day, or on workdays), a slow trend; noise that is
+independent, that lasts (autocorrelation 0.7), or that has one spike of six spreads in fifty. A shift is six to ten
+spreads of the noise. The ideas of the public Numenta Anomaly Benchmark (Lavin and Ahmad, 2015), not its data.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ SHAPES: Mapping[str, Shape] = {
         (100 + 40 * math.sin(2 * math.pi * minute / DAY)) * (0.4 if minute // DAY % 7 >= 5 else 1)
     ),
     "edges": lambda minute: 120.0 if 540 <= minute % DAY < 1080 else 40.0,
+    "office": lambda minute: 120.0 if 540 <= minute % DAY < 1080 and minute // DAY % 7 < 5 else 40.0,
     "trend": lambda minute: 50 + minute / DAY,
 }
 

@@ -4,7 +4,8 @@ The band's middle is the season's profile (the median of each hour of the week o
 while there are no two weeks of past), moved by what the last hours were above or below it. Its width is a multiple
 of the spread (median absolute deviation: Leys et al., "Detecting outliers", J. Exp. Soc. Psych. 2013) that the
 five-minute medians of this time of day had around the profile. What is judged is the median of the last five minutes:
-two odd minutes are no anomaly, three are. Where yesterday had a step at this time, both its sides are usual.
+two odd minutes are no anomaly, three are. Where the profile has a step, yesterday tells when it came: around that time
+both its sides are usual, and before and after it one.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ LATELY = timedelta(hours=6)
 AROUND = timedelta(hours=3)
 #: How far a step may come earlier or later than yesterday.
 STEP = timedelta(minutes=15)
+#: Half-widths from which on a rise within an hour is a step; what is less may be a slope.
+SUDDEN = 4
 #: Minutes of the past without which nothing is said.
 KNOWN = 120
 #: Where the past that ``look`` wants lies, as (from, to) before now: hours, and the minutes of today and yesterday.
@@ -60,11 +63,19 @@ class Oddity:
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """What the profile says of one moment: a step of the season may lie anywhere between ``low`` and ``high``."""
+    """What the profile says of one moment, and of the middles of the hours to its left and right."""
 
-    low: float
+    left: float
     middle: float
-    high: float
+    right: float
+
+    @property
+    def low(self) -> float:
+        return min(self.left, self.right)
+
+    @property
+    def high(self) -> float:
+        return max(self.left, self.right)
 
 
 Profile = Callable[[float], Usual | None]
@@ -79,7 +90,8 @@ def look(hours: Sequence[Sample], minutes: Sequence[Sample], now: datetime, leas
     half-width is ``least`` at the least, in the metric's unit.
     """
     usual = profile(hours)
-    expected = usual(now.timestamp()) if usual else None
+    judged = now - (JUDGED + 1) / 2 * MINUTE  # the middle of the last minutes
+    expected = usual(judged.timestamp()) if usual else None
     if usual is None or expected is None:
         return None
     off = list(_residuals(minutes, usual))
@@ -89,12 +101,12 @@ def look(hours: Sequence[Sample], minutes: Sequence[Sample], now: datetime, leas
         return None
     offset = median(_values(_between(known, now - LATELY, now)) or _values(known))
     half = max(least, WIDTH * max(_spread(known, now), LEAST_SHARE * abs(expected.middle)))
-    below, above = _steps(known, now, half)
+    low, high = _levels(expected, usual, known, judged - DAY, half)
     return Oddity(
         value=expected.middle + median(last),
-        low=expected.low + offset + below - half,
-        middle=expected.middle + offset,
-        high=expected.high + offset + above + half,
+        low=low + offset - half,
+        middle=min(max(expected.middle, low), high) + offset,
+        high=high + offset + half,
     )
 
 
@@ -120,7 +132,7 @@ def profile(hours: Sequence[Sample]) -> Profile | None:
         if left is None or right is None:
             return None
         left, right = left + rise * hour, right + rise * (hour + 1)
-        return Usual(min(left, right), left + share * (right - left), max(left, right))
+        return Usual(left, left + share * (right - left), right)
 
     return usual
 
@@ -164,12 +176,43 @@ def _smoothed(values: Sequence[float]) -> list[float]:
     return [sorted(values[end - JUDGED : end])[JUDGED // 2] for end in range(JUDGED, len(values) + 1)]
 
 
-def _steps(known: Sequence[Residual], now: datetime, half: float) -> tuple[float, float]:
-    """How far yesterday went below and above its level at this time, (≤ 0, ≥ 0); what is within the band is none."""
-    then = now - DAY
-    near = _smoothed(_values(_between(known, then - STEP, then + STEP)))
-    if not near:
-        return 0.0, 0.0
+def _levels(
+    expected: Usual, usual: Profile, known: Sequence[Residual], then: datetime, half: float
+) -> tuple[float, float]:
+    """The lowest and the highest level that are usual now, by the profile and by yesterday at this time (``then``)."""
+    before, near = usual(then.timestamp()), _between(known, then - STEP, then + STEP)
+    if before is None or len(near) < JUDGED:
+        return expected.low, expected.high
     level = median(_values(_between(known, then - AROUND, then + AROUND)))
-    below, above = min(near) - level, max(near) - level
+    rise, rose = expected.right - expected.left, before.right - before.left
+    if abs(rise) > SUDDEN * half:
+        if abs(rise - rose) > half:
+            return expected.low, expected.high
+        moved = expected.left - before.left - level
+        return _reached(expected, [_absolute(residual, usual) + moved for residual in near], half)
+    if abs(rose) > SUDDEN * half:
+        return expected.low, expected.high
+    below, above = _stepped([value - level for value in _values(near)], half)
+    return expected.low + below, expected.high + above
+
+
+def _absolute(residual: Residual, usual: Profile) -> float:
+    at, off = residual
+    expected = usual(at)
+    assert expected is not None  # it has a residual
+    return expected.middle + off
+
+
+def _reached(expected: Usual, then: Sequence[float], half: float) -> tuple[float, float]:
+    """How much of the profile's step yesterday had around this time: one of its sides, or both."""
+    low, high, smooth = expected.low, expected.high, _smoothed(then)
+    lowest = max(low, min(smooth)) if min(smooth) < high - half else high
+    highest = min(high, max(smooth)) if max(smooth) > low + half else low
+    return (lowest, highest) if lowest <= highest else (low, high)
+
+
+def _stepped(then: Sequence[float], half: float) -> tuple[float, float]:
+    """How far yesterday went below and above where the profile has no step; what is within the band is none."""
+    smooth = _smoothed(then)
+    below, above = min(smooth), max(smooth)
     return (below if below < -half else 0.0), (above if above > half else 0.0)

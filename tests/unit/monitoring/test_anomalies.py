@@ -12,7 +12,8 @@ NOW = datetime(2026, 2, 2, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    ("shape", "noise"), [("sine", "independent"), ("weekend", "lasting"), ("flat", "spiky")]
+    ("shape", "noise"),
+    [("sine", "independent"), ("weekend", "lasting"), ("flat", "spiky"), ("office", "independent")],
 )
 def test_planted_shifts_are_found_within_five_minutes(shape, noise):
     assert bench.found_share(bench.series(shape, noise, 7), tries=12, seed=3) >= 0.9
@@ -26,6 +27,17 @@ def test_a_clean_stretch_gives_no_alarm(shape, noise):
 
     # From Friday afternoon into the weekend.
     assert bench.alarms(values, step=20, begin=int(3 * bench.WEEK + 4.7 * bench.DAY), length=1080) == 0
+
+
+@pytest.mark.parametrize("minute", [510, 570], ids=["just before", "just after"])
+def test_near_a_step_of_the_season_only_the_level_of_its_side_is_usual(minute):
+    values = bench.series("edges", "independent", 5)
+    end = 3 * bench.WEEK + 2 * bench.DAY + minute
+    other = bench.SHAPES["edges"](1080 - minute)
+    shifted = [*values[: end - 5], *(other for _ in range(5))]
+
+    assert bench.judged(values, bench.hours(values, end), end).ratio < 1
+    assert bench.judged(shifted, bench.hours(shifted, end), end).ratio > 1
 
 
 def samples(value, hours=72, start=NOW):
