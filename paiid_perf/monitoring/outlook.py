@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy
 from paiid_perf.contracts import ADVICE, Proposal
 from paiid_perf.monitoring import queries
 from paiid_perf.monitoring.rules import forecast as rules
+from paiid_perf.monitoring.rules import holt_winters
 from paiid_perf.monitoring.types import Forecast, Reach, Sample
 
 Series = Mapping[str, Sequence[Sample]]
@@ -180,13 +181,15 @@ def outlooks(now: datetime) -> list[Outlook]:
 
 def of(name: str, now: datetime) -> Iterator[Outlook]:
     """The forecasts of one metric of WATCHED."""
-    watched, done = WATCHED[name], set[str]()
+    watched, done, more = WATCHED[name], set[str](), holt_winters.methods()
     for grain in GRAINS if watched.by_hours else GRAINS[:1]:
         # Up to the last whole step: a day that has begun has seen its night only.
         end = now - timedelta(seconds=now.timestamp() % grain.step.total_seconds())
         for subject, samples in _largest(watched.read(end - grain.past, end)):
             values = rules.evenly(samples, grain.step)
-            ahead = rules.forecast(values, grain.season, grain.ahead) if subject not in done else None
+            if subject in done:
+                continue
+            ahead = rules.forecast(values, grain.season, grain.ahead, more if grain.step == DAY else None)
             if ahead is not None:
                 done.add(subject)
                 found = _reach(ahead, grain, watched.limit)

@@ -2,8 +2,9 @@
 
 Methods: seasonal-naive (the yardstick), Theil–Sen trend (Sen, "Estimates of the regression coefficient based on
 Kendall's tau", JASA 1968) and exponential smoothing with a trend (Holt 1957; without one where its factor is 0), the
-last two with and without a season. Choice and interval come from a rolling-origin back-test (Hyndman and
-Athanasopoulos, "Forecasting: Principles and Practice", 5.10).
+last two with and without a season. The choice comes from a rolling-origin back-test (Hyndman and Athanasopoulos,
+"Forecasting: Principles and Practice", 5.10), and so does the interval, which is at the least what lasting shocks make
+of it (ibid. 5.5 and 8.7): a few origins cannot tell a random walk from noise around a level, all steps together can.
 """
 
 from __future__ import annotations
@@ -38,25 +39,35 @@ FEW_ORIGINS = 4.0
 LONGEST_GAP = 3
 #: Theil–Sen looks at every pair: only the newest steps keep that cheap.
 TREND_STEPS = 120
+#: Shares of a shock that may last.
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 1.0)
 LEVELS = (0.1, 0.3, 0.5, 0.8)
 TRENDS = (0.0, 0.1, 0.3)
 
 
-def forecast(values: Sequence[float], season: int, horizon: int) -> Forecast | None:
+def forecast(
+    values: Sequence[float], season: int, horizon: int, more: Mapping[str, Method] | None = None
+) -> Forecast | None:
     """``horizon`` steps ahead, or as far as the past carries; None where there is too little past.
 
     ``season`` is the steps in which a pattern comes back (7 for daily values). A method that does not beat
-    seasonal-naive on the past is never used.
+    seasonal-naive on the past is never used, nor is one of ``more`` that does not beat those of METHODS.
     """
     if len(values) < max(SEASONS * season, 8):
         return None
     steps = min(horizon, int(len(values) * REACH))
-    errors = {name: back_test(method, values, season) for name, method in METHODS.items()}
+    methods = {**METHODS, **(more or {})}
+    errors = {name: back_test(method, values, season) for name, method in methods.items()}
     scores = {name: fmean(error for fold in found for error in fold) for name, found in errors.items()}
-    best = min(scores, key=lambda name: (scores[name], name != NAIVE))
-    width = widths(errors[best])
+    ranked = sorted(filter(lambda name: math.isfinite(scores[name]), scores), key=scores.__getitem__)
+    best, middles = next(
+        (name, middles)
+        for name in ranked
+        if all(map(math.isfinite, middles := methods[name](values, season, steps)))
+    )
+    missed, shocks = widths(errors[best]), lasting(values, season)
     ahead = tuple(
-        _band(value, width(step)) for step, value in enumerate(METHODS[best](values, season, steps), start=1)
+        _band(middle, max(missed(step), shocks(step))) for step, middle in enumerate(middles, start=1)
     )
     return Forecast(best, scores[best], scores[NAIVE], ahead)
 
@@ -116,8 +127,7 @@ def widths(errors: Errors) -> Callable[[int], float]:
     """Half the band's width at each step: what COVERAGE of the errors stayed in, growing as they grew."""
     growth = _growth(errors)
     scaled = sorted(error / step**growth for fold in errors for step, error in enumerate(fold, 1))
-    rank = min(len(scaled), math.ceil(COVERAGE * (len(scaled) + 1)))
-    width = scaled[rank - 1] * (1 + FEW_ORIGINS * growth / len(errors))
+    width = _within(scaled) * (1 + FEW_ORIGINS * growth / len(errors))
     return lambda step: float(width * step**growth)
 
 
@@ -130,6 +140,38 @@ def _growth(errors: Errors) -> float:
         return 0.0
     # The halves' middles are a quarter and three quarters of the way: three times as far.
     return max(0.0, min(1.0, math.log(far / near, 3))) if far > 0 else 0.0
+
+
+def lasting(values: Sequence[float], season: int) -> Callable[[int], float]:
+    """Half the band's width at each step by what COVERAGE of the single steps' shocks were, and how much of one lasts.
+
+    The share that lasts is the factor of the exponential smoothing that fits best without trend and season: about 0 of
+    noise around a level, 1 of a random walk. A trend is known as badly as shocks that last have bent it.
+    """
+    length = len(values)
+    if length >= SEASONS_LEARNT * season:
+        pattern = _pattern(values, season)
+        values = [value - pattern[at % season] for at, value in enumerate(values)]
+    slope = _slope(values[-TREND_STEPS:])
+    level = [value - slope * at for at, value in enumerate(values)]
+    shocks = {share: _shocks(level, share) for share in SHARES}
+    share = min(shocks, key=lambda share: fmean(shock**2 for shock in shocks[share]))
+    usual = _within(sorted(abs(shock) for shock in shocks[share]))
+    return lambda step: usual * math.sqrt(1 + share**2 * (step - 1) * (1 + step / length))
+
+
+def _shocks(values: Sequence[float], share: float) -> list[float]:
+    """What each step was off a level that takes up this share of each."""
+    level, found = median(values) if share < 1 else values[0], []
+    for value in values:
+        found.append(value - level)
+        level += share * found[-1]
+    return found
+
+
+def _within(ascending: Sequence[float]) -> float:
+    """What COVERAGE of them, and of one more, are at the most."""
+    return ascending[min(len(ascending), math.ceil(COVERAGE * (len(ascending) + 1))) - 1]
 
 
 def _band(middle: float, width: float) -> Band:

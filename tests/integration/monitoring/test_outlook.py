@@ -8,9 +8,16 @@ import pytest
 
 from paiid_perf.models import Metric
 from paiid_perf.monitoring import outlook
+from paiid_perf.monitoring.rules import holt_winters
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def _built_ins_only(monkeypatch):
+    """What is said here is the same whether statsmodels is installed or not."""
+    monkeypatch.setattr(holt_winters, "find_spec", lambda name: None)
 
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

@@ -7,12 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid_perf.monitoring.rules import holt_winters
 from paiid_perf.monitoring.rules.forecast import (
     COVERAGE,
     METHODS,
     NAIVE,
     evenly,
     forecast,
+    lasting,
     reach,
     seasonal_naive,
     theil_sen,
@@ -20,6 +22,7 @@ from paiid_perf.monitoring.rules.forecast import (
     widths,
 )
 from paiid_perf.monitoring.types import Sample
+from tests.benchmarks.forecast import measure
 
 WEEK = 7
 
@@ -138,6 +141,55 @@ def test_a_band_never_gets_narrower(errors):
     width = widths(errors)
 
     assert 0 <= width(1) <= width(2) <= width(50)
+
+
+@pytest.mark.parametrize("kind", ["walk", "drifting walk"])
+def test_the_band_of_a_walk_that_leads_nowhere_holds_it_nearly_as_well(kind):
+    assert measure(kind, 42, 12)["inside"] >= COVERAGE - 0.1
+
+
+def test_shocks_that_last_add_up_and_noise_does_not():
+    noise = noisy([50] * 80, 1)
+    walk = [sum(noisy([0] * 80, 1)[: n + 1]) for n in range(80)]
+
+    assert lasting(noise, WEEK)(25) == pytest.approx(lasting(noise, WEEK)(1), rel=0.1)
+    assert lasting(walk, WEEK)(25) > 4 * lasting(walk, WEEK)(1)
+
+
+# --- statsmodels, where it is installed ------------------------------------------------------------------
+
+
+def test_holt_winters_is_taken_where_it_missed_the_past_least():
+    damped = noisy([100 - 60 * 0.93**day for day in range(60)], 0.3)
+    built_in, found = (forecast(damped, WEEK, 20, more) for more in (None, holt_winters.methods()))
+
+    assert found.method == holt_winters.NAME
+    assert found.error < built_in.error
+    assert abs(found.ahead[-1].middle - (100 - 60 * 0.93**79)) < 2
+
+
+def test_holt_winters_is_left_where_a_built_in_does_as_well():
+    line = [10.0 + day for day in range(40)]
+
+    assert forecast(line, WEEK, 10, holt_winters.methods()) == forecast(line, WEEK, 10)
+
+
+@pytest.mark.parametrize(
+    "values", [[0.0] * 30, [1e120] * 30, [0.0] * 29 + [1e120]], ids=["nought", "huge", "jump"]
+)
+def test_what_cannot_be_fitted_is_not_chosen(values):
+    def nothing(values, season, steps):
+        return [holt_winters.NOTHING] * steps
+
+    found = forecast(values, WEEK, 5, {"nothing": nothing, **holt_winters.methods()})
+
+    assert found.method in METHODS
+
+
+def test_the_built_ins_need_nothing(monkeypatch):
+    monkeypatch.setattr(holt_winters, "find_spec", lambda name: None)
+
+    assert holt_winters.methods() == {}
 
 
 def test_the_season_is_no_trend():
