@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Address, ip_network
 
+from paiid_perf.security import detection
 from paiid_perf.security.networks import caller, parse_address
 from paiid_perf.security.types import Campaign, Trace
 
 WINDOW = timedelta(minutes=10)
 KINDS = ("brute_force", "credential_stuffing", "scanning", "injection_campaign")
 FAILURES = frozenset({"login_failed", "login_locked"})
-INJECTIONS = frozenset({"input_sqli", "input_xss", "sql_built"})
+INJECTIONS = frozenset({*(f"input_{kind}" for kind in detection.KINDS), "sql_built"})
 PROBES = frozenset({"probe", "not_found"})
 #: Failed logins of one network, with few names, or of one name from anywhere.
 GUESSES = 20

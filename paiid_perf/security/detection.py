@@ -1,4 +1,4 @@
-"""What a request value carries: ``detect(text)`` says whether it is an SQL injection or active HTML.
+"""What a request value carries: ``detect(text)`` says whether it is SQL injection, active HTML or another intrusion.
 
 Pure and linear: a prefilter of substring searches lets ordinary values go in microseconds, structure is looked at only
 in what is left, and of a very long value only its ends and the neighbourhoods of suspicious places are read. This
@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice, pairwise
 from typing import Any
 from urllib.parse import unquote
 
+from paiid_perf.security.intrusion import is_command, is_template, is_traversal
 from paiid_perf.security.sqli import is_sqli
 from paiid_perf.security.xss import is_xss, unescape
 
 SQLI = "sqli"
 XSS = "xss"
 NOTHING: frozenset[str] = frozenset()
-_KINDS = (SQLI, XSS)
+#: What is looked for, in this order.
+_LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
+    (XSS, is_xss),
+    (SQLI, is_sqli),
+    ("traversal", is_traversal),
+    ("command", is_command),
+    ("template", is_template),
+)
+KINDS = frozenset(kind for kind, _look in _LOOKS)
 
 #: Characters of a value that are read in full; longer ones are read in excerpts.
 FULL = 4_096
@@ -48,6 +57,10 @@ _WORDS = (
     " null",
     "script:",
     "--",
+    "../",
+    "/etc/",
+    "/proc/",
+    "${",
 )
 _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ENTITY = re.compile(r"&(?:#\d{2}|#x[0-9a-f]{2}|lt|gt|quot|apos|colon|tab|newline|lpar|amp)")
@@ -77,7 +90,10 @@ _ANCHORS = (
 
 
 def detect(text: str) -> frozenset[str]:
-    """The attacks that ``text`` carries, a subset of ``{"sqli", "xss"}``; it never raises on any string."""
+    """The attacks that ``text`` carries, a subset of ``KINDS``; it never raises on any string.
+
+    ``sqli``, ``xss``, ``traversal`` (paths), ``command`` (shells), ``template`` (engines on the server).
+    """
     if not is_suspect(text):
         return NOTHING
     leaves = _document(text)
@@ -89,7 +105,7 @@ def detect_all(values: Iterable[str]) -> frozenset[str]:
     found: set[str] = set()
     for value in suspects(values):
         found |= _in_value(value)
-        if len(found) == len(_KINDS):
+        if len(found) == len(KINDS):
             break
     return frozenset(found)
 
@@ -148,11 +164,8 @@ def _in_value(text: str) -> frozenset[str]:
     found: set[str] = set()
     for part in [text] if len(text) <= FULL else _excerpts(text):
         for variant in _variants(part.lower()):
-            if XSS not in found and is_xss(variant):
-                found.add(XSS)
-            if SQLI not in found and is_sqli(variant):
-                found.add(SQLI)
-        if len(found) == len(_KINDS):
+            found.update(kind for kind, looks_so in _LOOKS if kind not in found and looks_so(variant))
+        if len(found) == len(KINDS):
             break
     return frozenset(found)
 
@@ -161,7 +174,10 @@ def _variants(text: str) -> Iterator[str]:
     """The value as it stands and decoded once, each way that a server or a browser decodes."""
     yield text
     if "%" in text and _PERCENT.search(text):
-        yield unquote(text).lower()
+        once = unquote(text).lower()
+        yield once
+        if "%25" in text and _PERCENT.search(once):
+            yield unquote(once).lower()
     if "&" in text and _ENTITY.search(text):
         yield unescape(text).lower()
     if "\\" in text and _ESCAPED_QUOTE.search(text):

@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
 from paiid_perf.security.bodies import MAX_STRINGS, body_of, form_parts, parse_json, strings_of
-from paiid_perf.security.detection import FULL, detect, is_suspect, leaves_of, suspects
+from paiid_perf.security.detection import FULL, KINDS, detect, is_suspect, leaves_of, suspects
 from paiid_perf.security.events import record_event
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.sink import Carried, carried
@@ -35,7 +35,7 @@ _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 #: Bodies without a type, or of this one, are read as JSON where they begin like it: many views do.
 _UNTYPED = frozenset({"", "text/plain"})
-_SEVERITY: dict[str, Severity] = {"sqli": "high", "xss": "high", "duplicate_key": "low"}
+_SEVERITY: dict[str, Severity] = {**dict.fromkeys(KINDS, "high"), "duplicate_key": "low"}
 #: Headers that a request may have: servers allow 100 (gunicorn) or less.
 MAX_HEADERS = 200
 View = TypeVar("View", bound=Callable[..., Any])

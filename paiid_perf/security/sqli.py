@@ -36,7 +36,7 @@ _TOKEN = re.compile(
     | declare{_GAP}(?:@\w+|\w+{_GAP}(?:cursor|n?(?:var)?char2?|int(?:eger)?|number|text)\b)
     | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
     | exec{_GAP}(?:master\b|@|\w*[sx]p_\w+) | exec(?:ute)?\s*\( | set{_GAP}@+\w+ | waitfor{_GAP}(?:delay|time)\b
-    | into{_GAP}(?:out|dump)file\b | procedure{_GAP}analyse\b | (?:load{_GAP}data|bulk{_GAP}insert)\b
+    | into{_GAP}(?:(?:out|dump)file\b|@\w+) | procedure{_GAP}analyse\b | (?:load{_GAP}data|bulk{_GAP}insert)\b
     | (?:grant|revoke){_GAP}[a-z, ]{{2,60}}{_GAP}on\b
     | (?:similar{_GAP}to|sounds{_GAP}like)\b
     | </[a-z][\w-]*\s{0, 9}>
@@ -206,6 +206,7 @@ _FOLDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\(+E"), "Q"),
     (re.compile(r"[()]"), ""),
     (re.compile(r":[ng]"), ""),
+    (re.compile(r"\Ao(?=1)"), ""),
     (re.compile(r"(?<=[=o&|,EQHRlj;L])o+(?=[1svnfgXSQ])"), ""),
     (re.compile(r"(?<=[&=|,])!(?=[1svnfgXS])"), ""),
 )
@@ -229,7 +230,8 @@ _ANYWHERE = re.compile(
     | [&H]n[=lR]S\Z | [&H]1=\Z
     | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
     | W[1sSv] | Y[sS1] | Y\Z
-    | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&w])
+    | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&wln])
+    | [&H]1j1(?![nw])                                      # AND 1 IS NOT NULL
     | [=o&|,;EQHsS1UlRL]x(?:[SfXEQ]|[1sv](?![nw]))          # a call that waits, raises or reads
     | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))
     | ![EUZ&fQX]
@@ -248,6 +250,7 @@ _BARE = re.compile(
     | \A1(?:o1)*Z | \A1(?:o1)+U\Z
     | \A[1sv][;]?c?U[aEQ]
     | \A[1sv]?[&|][1sv];?c\Z
+    | \A1(?:o1)*Y | \A1(?:o1)*Unf1,                     # INTO OUTFILE, UNION VALUES ROW(1,
     """,
     re.X,
 )
@@ -262,7 +265,7 @@ _BROKEN_OUT = re.compile(
     | \Aso[^nwp]*[=&fgQvX][^nwp]*S\Z
     | \As;?c\Z
     | \As[^nwCps1][^wCp]{0,40}c\Z
-    | \As;?(?:Z|W|X|D)
+    | \As;?(?:Z|W|X|D) | \AsY
     | \Asr[1fvn] | \As[HL][1fv]
     | \As[;]?[UE](?:[aQ]|E)
     """,
@@ -271,6 +274,13 @@ _BROKEN_OUT = re.compile(
 #: What follows a quote that closes a value: an operator, a clause, a comment, another statement.
 #: Sums and comparisons alone, as a sentence about numbers has them.
 _MATHS = re.compile(r"\A[1n](?:o[1n])*(?:=[1n](?:o[1n])*)+(?:&[1n](?:o[1n])*(?:=[1n](?:o[1n])*)+)+\Z")
+#: Quotations one after the other, as a sentence has them.
+_QUOTATIONS = re.compile(r"\As(?:[&,]s)+[op]?\Z")
+#: What is true of any row although nothing is compared: ``1 or id=id``, ``1 or not 0``.
+_TAUTOLOGY = re.compile(
+    r"\b(?:or|and|xor)[\s(]{1,9}([a-z_][\w.]{0,40})\s{0,9}=\s{0,9}\1(?![\w.(])"
+    r"|\A[\s'\"]{0,4}-?\d{1,12}[\s'\")]{1,9}(?:or|and|xor)(?:\s{1,9}not\s{1,9}|\s{0,9}[!~])[\s!~(]{0,9}\d"
+)
 #: Words that only a comment keeps apart.
 _OBFUSCATED = re.compile(
     r"/\*[^*]{0,40}\*/\s{0,9}(?:and|or|xor|union|select|like|having|order|group|limit|from|where)\b\s{0,9}/\*"
@@ -319,7 +329,7 @@ def _stands_bare(text: str) -> bool:
     letters = fold(text)
     if _MATHS.match(letters):
         return False
-    if _ANYWHERE.search(letters) or _BARE.search(letters):
+    if _ANYWHERE.search(letters) or _BARE.search(letters) or _TAUTOLOGY.search(text):
         return True
     for _ in range(HINTS):
         hint = _HINT.search(text, max(beyond, TOKENS))
@@ -334,6 +344,8 @@ def _stands_bare(text: str) -> bool:
 def _breaks_out(text: str, quote: str) -> bool:
     closing = _closing_quote(text, quote)
     if closing < 0 or not _CONTINUES.match(text, closing + 1):
+        return False
+    if closing == 0 and _QUOTATIONS.match(fold(text)):
         return False
     letters = fold("'' " + text[closing + 1 :])
     return bool(_BROKEN_OUT.search(letters) or _ANYWHERE.search(letters))

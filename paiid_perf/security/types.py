@@ -31,7 +31,8 @@ class Finding:
     """One value that looks like an attack, without the value."""
 
     kind: str
-    """``sqli``, ``xss``, ``nul``, ``encoding``, ``depth``, ``length``, ``fields``, ``headers`` or ``duplicate_key``."""
+    """One of ``detection.KINDS``, else ``nul``, ``encoding``, ``depth``, ``length``, ``fields``, ``headers``
+    or ``duplicate_key``."""
     field: str
     """Where it was, e.g. ``query:q``, ``json:orders.0.note``, ``path``."""
     sample: str = ""

@@ -95,7 +95,12 @@ _MARKUP = re.compile(
 )
 
 
-_CALLING = (_JS_BREAK_OUT, _SCRIPTING_CSS, _TEMPLATE)
+#: A function that is fetched by a made-up name, or fed with decoded text.
+_HIDDEN_CALL = re.compile(
+    r"\b(?:top|self|window|parent|frames|globalthis|document)\s{0,4}\[[^\]]{1,60}\]\s{0,4}(?:\(|`)"
+    r"|\beval\s{0,4}\(\s{0,4}(?:atob|unescape|decodeuri\w*|string\.fromcharcode|location|name\b|document|this)"
+)
+_CALLING = (_JS_BREAK_OUT, _SCRIPTING_CSS, _TEMPLATE, _HIDDEN_CALL)
 
 
 def is_xss(text: str) -> bool:

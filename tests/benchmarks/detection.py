@@ -29,7 +29,8 @@ HOSTILE = (
     "on", " on", "onx=", "'on", '"onclick', "javascript:", "' or ", "or 1=", "and ", "and(", "select ", "(select ",
     "union(", "union all ", "1 or ", "f(", "f(1", "1,(", "x'x", "''", "a' ", "'a", "a'b\"", "+adw", ";drop ", "@import",
     "/**/", "/**/or", "\\x3c", "%u003c", "&tab;", "{{a", "${", "{{alert", "constructor(", "'}", "1=1 and ", "</a>",
-    "]('", "',1", "\t", "'\t", "\n",
+    "]('", "',1", "\t", "'\t", "\n", "../", "..\\", "a/", "; ", ";cat ", "cat ", "$(", "${", "{{", "{{1", "{%", "`id",
+    "curl -a ", ";curl -a ", "__", "/etc/", "<%", "#set(", "or a", "1 or not ", "window[", "eval(", "file:", "%25",
 )  # fmt: skip
 #: The naive detector of many tutorials, for comparison.
 NAIVE = {

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from django.utils.translation import gettext as _
 
+from paiid_perf.security.detection import KINDS
 from paiid_perf.security.networks import caller
 from paiid_perf.security.types import Ban, EventCount, Rate
 
@@ -30,8 +31,7 @@ def parse_rate(text: str) -> Rate:
 #: What an event adds to its address' score, by kind, else by severity. A person who mistypes a password stays far
 #: below a ban; a second blocked injection passes it.
 WEIGHTS: dict[str, int] = {
-    "input_sqli": 50,
-    "input_xss": 50,
+    **{f"input_{kind}": 50 for kind in KINDS},
     "login_failed": 5,
     "login_locked": 5,
     "info": 0,

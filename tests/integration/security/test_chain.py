@@ -44,6 +44,20 @@ def test_nothing_written_is_no_break():
     assert chain.verify() == ChainState(0)
 
 
+def test_pruning_before_the_first_event_is_no_break():
+    """A run prunes; on a new site there is nothing yet, and its chain has no seal."""
+    actions.prune(get_settings(), NOW)
+    assert chain.verify() == ChainState(0)
+    write("203.0.113.1")
+    assert chain.verify() == ChainState(1)
+
+
+def test_an_emptied_chain_is_a_break_while_there_are_rows():
+    write("203.0.113.1")
+    SecurityChain.objects.update(number=0, seal="", digest="")
+    assert chain.verify() == ChainState(0, 1, "no_chain")
+
+
 @pytest.mark.parametrize(
     ("harm", "state"),
     [
