@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta
-from functools import lru_cache
-from typing import Literal
-
-from django.apps import apps
-from django.db.models import ForeignKey, Model
 
 from paiid_perf.api.endpoints import Endpoint, endpoints
-from paiid_perf.api.types import EndpointFacts, RepeatFacts
+from paiid_perf.api.relations import followed
+from paiid_perf.api.types import EndpointFacts, ListFacts, RepeatFacts
 from paiid_perf.models import Metric
 from paiid_perf.telemetry.histogram import percentile
 from paiid_perf.telemetry.rows import Cell
@@ -27,6 +23,7 @@ NAMES = (
     "api.view_ms",
     "api.watched",
     "api.repeats",
+    "api.lists",
 )
 Series = dict[str, dict[str, Cell]]
 
@@ -76,6 +73,7 @@ def _facts(endpoint: str, statuses: dict[str, Cell], series: Series) -> Endpoint
         misses=_count(series["api.view_ms"].get(endpoint)),
         watched=_count(series["api.watched"].get(endpoint)),
         repeats=tuple(_repeats(endpoint, series["api.repeats"])),
+        lists=tuple(_lists(endpoint, series["api.lists"])),
     )
 
 
@@ -88,41 +86,22 @@ def _count(cell: Cell | None) -> int:
 
 
 def _repeats(endpoint: str, repeats: dict[str, Cell]) -> Iterator[RepeatFacts]:
-    for subject, cell in repeats.items():
+    for line, asked, times, seen in _by_line(endpoint, repeats):
+        fetch, relations = followed(asked)
+        yield RepeatFacts(line, asked, times, seen, fetch, relations)
+
+
+def _lists(endpoint: str, lists: dict[str, Cell]) -> Iterator[ListFacts]:
+    for line, asked, rows, seen in _by_line(endpoint, lists):
+        yield ListFacts(line, asked, rows, seen)
+
+
+def _by_line(endpoint: str, series: dict[str, Cell]) -> Iterator[tuple[str, str, float, int]]:
+    """(line, what is asked, mean, requests) of the series ``endpoint|line|asked``."""
+    for subject, cell in series.items():
         seen_at, line, asked = [*subject.split("|"), "", ""][:3]
         if seen_at == endpoint and cell.count:
-            fetch, relations = followed(asked)
-            yield RepeatFacts(line, asked, cell.total / cell.count, cell.count, fetch, relations)
-
-
-# --- which relation a look-up follows --------------------------------------------------------------------
-
-
-def followed(asked: str) -> tuple[Literal["select_related", "prefetch_related", ""], tuple[str, ...]]:
-    """How to fetch at once what ``table.column`` looks up row by row, and the relation's possible names."""
-    table, _, column = asked.partition(".")
-    model = _models_by_table().get(table)
-    if model is None or not column:
-        return "", ()
-    if model._meta.pk.column == column:
-        return "select_related", tuple(sorted({field.name for field in _pointing_at(model)}))
-    for field in model._meta.concrete_fields:
-        if isinstance(field, ForeignKey) and field.column == column:
-            accessor = field.remote_field.get_accessor_name()
-            return "prefetch_related", (accessor,) if accessor else ()
-    return "", ()
-
-
-@lru_cache(maxsize=1)
-def _models_by_table() -> dict[str, type[Model]]:
-    return {model._meta.db_table: model for model in apps.get_models() if not model._meta.proxy}
-
-
-def _pointing_at(model: type[Model]) -> Iterable[ForeignKey[Model]]:
-    for other in apps.get_models():
-        for field in other._meta.concrete_fields:
-            if isinstance(field, ForeignKey) and field.related_model is model:
-                yield field
+            yield line, asked, cell.total / cell.count, cell.count
 
 
 # --- what is declared about an endpoint --------------------------------------------------------------------

@@ -355,6 +355,8 @@ class Passage:
             recorder.count("api.watched", endpoint)
             for line, asked, times in trace.repeated():
                 recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
+            for line, asked, rows in trace.long():
+                recorder.gauge("api.lists", f"{endpoint}|{line}|{asked}", rows)
             for mark, line, asked, took in trace.slowest():
                 recorder.gauge("api.statement_ms", f"{endpoint}|{mark}|{line}|{asked}", took)
 

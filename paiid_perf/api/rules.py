@@ -32,6 +32,7 @@ def advise(endpoints: Sequence[EndpointFacts]) -> Iterator[Advice]:
     known = [e for e in endpoints if UNMATCHED not in e.endpoint]
     for endpoint in sorted(known, key=lambda e: -e.requests):
         yield from _repeats(endpoint)
+        yield from _lists(endpoint)
         if endpoint.requests >= ENOUGH:
             yield from _objective(endpoint)
             yield from _errors(endpoint)
@@ -47,11 +48,7 @@ def _repeats(endpoint: EndpointFacts) -> Iterator[Advice]:
                 key=f"repeats {endpoint.endpoint} {repeat.line} {repeat.asked}",
                 title=_("%(endpoint)s asks for %(asked)s again and again")
                 % {"endpoint": endpoint.endpoint, "asked": repeat.asked},
-                why=_(
-                    "One request runs the same statement %(times).0f times, from %(line)s. "
-                    "Fetched at once it is one query more instead of one per row."
-                )
-                % {"times": repeat.times, "line": repeat.line},
+                why=_why(repeat) % {"times": repeat.times, "line": repeat.line},
                 how=suggestion(repeat),
                 evidence=(
                     ("line", repeat.line),
@@ -63,14 +60,56 @@ def _repeats(endpoint: EndpointFacts) -> Iterator[Advice]:
             )
 
 
+def _why(repeat: RepeatFacts) -> str:
+    if repeat.fetch == "once":
+        return _("One request asks the very same question %(times).0f times, from %(line)s.")
+    return _(
+        "One request runs the same statement %(times).0f times, from %(line)s. "
+        "Fetched at once it is one query more instead of one per row."
+    )
+
+
 def suggestion(repeat: RepeatFacts) -> str:
     """The code that fetches at once what is asked for row by row."""
+    at = f"# {repeat.line}\n"
+    if not repeat.fetch:
+        return f"{at}# " + _("fetch the rows of %s in one query before the loop") % repeat.asked
+    if repeat.fetch == "once":
+        return f"{at}# " + _("the same question every time: ask once and keep the answer")
+    if len(repeat.relations) == 1:
+        return at + _CODE[repeat.fetch] % repeat.relations[0]
     names = ", ".join(f'"{name}"' for name in repeat.relations)
-    if repeat.fetch and len(repeat.relations) == 1:
-        return f"# {repeat.line}\n.{repeat.fetch}({names})"
-    if repeat.fetch:
-        return f"# {repeat.line}\n.{repeat.fetch}(…)  # " + _("one of: %s") % names
-    return f"# {repeat.line}\n# " + _("fetch the rows of %s in one query before the loop") % repeat.asked
+    return f"{at}.{repeat.fetch}(…)  # " + _("one of: %s") % names
+
+
+#: How what is fetched is written; %s is the relation, or the rows that a subquery asks for.
+_CODE = {
+    "select_related": '.select_related("%s")',
+    "prefetch_related": '.prefetch_related("%s")',
+    "Prefetch": '.prefetch_related(Prefetch("%s", queryset=…, to_attr="…"))',
+    "annotate": '.annotate(…=Count("%s"))',
+    "Subquery": '.annotate(…=Subquery(%s.order_by("…").values("…")[:1]))',
+    "Exists": ".annotate(…=Exists(%s))",
+}
+
+
+def _lists(endpoint: EndpointFacts) -> Iterator[Advice]:
+    for one in endpoint.lists:
+        yield Advice(
+            key=f"list {endpoint.endpoint} {one.line} {one.asked}",
+            title=_("%(endpoint)s reads every row of %(asked)s")
+            % {"endpoint": endpoint.endpoint, "asked": one.asked},
+            why=_("%(line)s reads %(rows).0f rows without a limit, and more as the table grows.")
+            % {"line": one.line, "rows": one.rows},
+            how=f"# {one.line}\nPaginator(queryset, 100)",
+            evidence=(
+                ("line", one.line),
+                ("asked", one.asked),
+                ("rows", round(one.rows)),
+                ("requests_seen", one.seen),
+                ("requests_watched", endpoint.watched),
+            ),
+        )
 
 
 def _objective(endpoint: EndpointFacts) -> Iterator[Advice]:

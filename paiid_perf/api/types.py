@@ -8,6 +8,10 @@ from datetime import timedelta
 from typing import Any, Literal
 
 Match = str | Callable[..., Any]
+Fetch = Literal[
+    "select_related", "prefetch_related", "Prefetch", "Subquery", "Exists", "annotate", "once", ""
+]
+"""What fetches at once what is asked row by row; ``once``: the same question every time; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +91,20 @@ class RepeatFacts:
     """Runs in one request, on average over the requests that repeat it."""
     seen: int
     """Watched requests that repeated it."""
-    fetch: Literal["select_related", "prefetch_related", ""] = ""
-    """What would fetch it at once, where the look-up follows a relation."""
+    fetch: Fetch = ""
     relations: tuple[str, ...] = ()
     """The relation's name on the model that follows it; several where several models could."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListFacts:
+    """A statement without a LIMIT that reads many rows, and the host's line of code that sends it."""
+
+    line: str
+    asked: str
+    rows: float
+    """On average over the requests that were seen to read many."""
+    seen: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +136,7 @@ class EndpointFacts:
     watched: int = 0
     """Requests in which repeating statements were looked for."""
     repeats: tuple[RepeatFacts, ...] = ()
+    lists: tuple[ListFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,11 @@ QUANTILES = (0.5, 0.95, 0.99)
 #: late row arrives never makes a counter fall.
 OVERLAP = timedelta(hours=1)
 #: Gauges that are noted in the request path, beside those of the Recorder declarations.
-NOTED = frozenset({"cache.stored_bytes", "api.repeats", "api.statement_ms", "api.hit_ms", "api.view_ms"})
+NOTED = frozenset(
+    {"cache.stored_bytes", "api.lists", "api.repeats", "api.statement_ms", "api.hit_ms", "api.view_ms"}
+)
 #: Recorded for the advisor; as labels they would be one series for each statement.
-PRIVATE = frozenset({"api.repeats", "api.statement_ms"})
+PRIVATE = frozenset({"api.lists", "api.repeats", "api.statement_ms"})
 
 Labels = tuple[tuple[str, str], ...]
 

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from time import perf_counter
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from django.db import connections
@@ -29,12 +29,25 @@ REPEATS = 5
 STATEMENTS = 200
 #: Statements of one request that are told as its slowest.
 SLOWEST = 5
+#: Rows that a statement without a LIMIT reads from which on it is told as a list without pages.
+LONG = 500
 
 
 class Trace:
     """The database work of one request. ``db`` is in seconds."""
 
-    __slots__ = ("db", "lines", "queries", "repeats", "sample", "spent", "statements")
+    __slots__ = (
+        "_first",
+        "_varied",
+        "db",
+        "lines",
+        "lists",
+        "queries",
+        "repeats",
+        "sample",
+        "spent",
+        "statements",
+    )
 
     def __init__(self, watch: bool = False, sample: bool = False) -> None:
         self.queries = 0
@@ -47,9 +60,13 @@ class Trace:
         """statement → seconds in all"""
         self.lines: dict[str, str] = {}
         """statement → the line that sent it first"""
+        self.lists: dict[str, int] = {}
+        """statement without a LIMIT → the most rows that it read, from LONG on"""
+        self._first: dict[str, int] = {}
+        self._varied: set[str] = set()
 
-    def seen(self, sql: str, params: Any, many: bool, seconds: float = 0.0) -> None:
-        """Look at a statement of a request that is looked into."""
+    def seen(self, sql: str, params: Any, many: bool, seconds: float = 0.0, rows: int = -1) -> None:
+        """Look at a statement of a request that is looked into; ``rows`` -1: not known."""
         if self.statements is not None:
             times = self.statements.get(sql, 0) + 1
             if times > 1 or len(self.statements) < STATEMENTS:
@@ -59,18 +76,36 @@ class Trace:
                     self.lines[sql] = caller(sys._getframe(2))
             if times == REPEATS:
                 self.repeats[sql] = caller(sys._getframe(2))
+            if sql in self.statements:
+                self._compare(sql, params)
+                if rows >= LONG and is_unlimited(sql):
+                    self.lists[sql] = max(rows, self.lists.get(sql, 0))
         if self.sample and not many:
             samples.record(sql, params)
 
     def repeated(self) -> list[tuple[str, str, int]]:
         """(code line, what was asked, times) of each statement that repeats."""
         counts = self.statements or {}
-        return [(line, asked(sql), counts[sql]) for sql, line in self.repeats.items()]
+        return [(line, self._asked(sql), counts[sql]) for sql, line in self.repeats.items()]
+
+    def long(self) -> list[tuple[str, str, int]]:
+        """(code line, what was asked, rows) of each statement that read many without a LIMIT."""
+        return [(self.lines[sql], asked(sql), rows) for sql, rows in self.lists.items()]
 
     def slowest(self) -> list[tuple[str, str, str, float]]:
         """(``mark_of``, code line, what was asked, ms in all) of those that took most."""
         most = sorted(self.spent, key=self.spent.__getitem__, reverse=True)[:SLOWEST]
         return [(mark_of(sql), self.lines[sql], asked(sql), self.spent[sql] * 1000) for sql in most]
+
+    def _compare(self, sql: str, params: Any) -> None:
+        """Note whether a statement is ever run with other parameters: the same question again is no N+1."""
+        if sql not in self._varied:
+            mark = mark_of_params(params)
+            if self._first.setdefault(sql, mark) != mark:
+                self._varied.add(sql)
+
+    def _asked(self, sql: str) -> str:
+        return asked(sql) if sql in self._varied else f"{asked(sql).partition(' (')[0]} (same)"
 
 
 current: ContextVar[Trace | None] = ContextVar("paiid_perf_trace", default=None)
@@ -88,7 +123,21 @@ def _traced(execute: Callable[..., Any], sql: str, params: Any, many: bool, cont
         trace.db += seconds
         trace.queries += 1
         if trace.statements is not None or trace.sample:
-            trace.seen(sql, params, many, seconds)
+            trace.seen(sql, params, many, seconds, _rows(context))
+
+
+def _rows(context: dict[str, Any]) -> int:
+    """The rows that the statement gave, where the server says so at once; else -1."""
+    rows = getattr(context["cursor"], "rowcount", -1)
+    return rows if isinstance(rows, int) else -1
+
+
+def mark_of_params(params: Any) -> int:
+    """The same number for the same parameters of a statement."""
+    try:
+        return hash(repr(params))
+    except Exception:
+        return id(params)  # what cannot be written is not the same again
 
 
 def install() -> None:
@@ -117,9 +166,19 @@ def caller(frame: FrameType | None) -> str:
     """``path/to/file.py:12 in function`` of the nearest frame that is the host's own code; ``?`` if none is."""
     while frame is not None:
         if is_host_file(frame.f_code.co_filename):
-            return f"{short(frame.f_code.co_filename)}:{frame.f_lineno} in {frame.f_code.co_name}"
+            return f"{short(frame.f_code.co_filename)}:{frame.f_lineno} in {_name(frame.f_code)}"
         frame = frame.f_back
     return "?"
+
+
+def _name(code: CodeType) -> str:
+    """The function's name; of a comprehension or lambda, that of the function around it."""
+    if not code.co_name.startswith("<"):
+        return code.co_name
+    around = code.co_qualname.rpartition(".<locals>.")[0].split(".<locals>.")
+    return next(
+        (name.rpartition(".")[2] for name in reversed(around) if "<" not in name and name), code.co_name
+    )
 
 
 @lru_cache(maxsize=1_024)
@@ -148,14 +207,38 @@ def short(path: str) -> str:
 
 
 _FROM = re.compile(r'\bFROM\s+"?([\w.]+)"?', re.IGNORECASE)
-_WHERE = re.compile(r'\bWHERE\s+\(?\s*"?(\w+)"?\."?(\w+)"?\s*(=|IN)\s*\(?(%s|\?|\d)', re.IGNORECASE)
+_WHERE = re.compile(
+    r"\bWHERE\b(.*?)(?:\bGROUP BY\b|\bORDER BY\b|\bLIMIT\b|\bFOR\b|\bSELECT\b|$)", re.IGNORECASE | re.DOTALL
+)
+_NEGATED = re.compile(r"\bNOT\s*\([^()]*\)", re.IGNORECASE)
+_EQUALS = re.compile(r'"?(\w+)"?\."?(\w+)"?\s*(?:=|IN)\s*\(?(?:%s|\?|\d)', re.IGNORECASE)
+_SHAPES = (
+    ("aggregate", re.compile(r"SELECT\s+(COUNT|SUM|AVG|MIN|MAX)\s*\(", re.IGNORECASE)),
+    ("exists", re.compile(r'SELECT\s+1 AS "a"', re.IGNORECASE)),
+    ("first", re.compile(r"SELECT\b.*\bLIMIT 1\s*$", re.IGNORECASE | re.DOTALL)),
+)
+_UNLIMITED = re.compile(r"SELECT\b(?!.*\b(?:LIMIT|FETCH)\b)", re.IGNORECASE | re.DOTALL)
+
+
+@lru_cache(maxsize=1_024)
+def is_unlimited(sql: str) -> bool:
+    """Whether it is a SELECT without a LIMIT."""
+    return _UNLIMITED.match(sql) is not None
 
 
 @lru_cache(maxsize=1_024)
 def asked(sql: str) -> str:
-    """``table.column`` of a statement that looks rows up by one column, else its table or first word."""
+    """``table.column`` of a statement that looks rows up, else its table or first word.
+
+    By several columns it is ``table.a+b``; ``(first)``, ``(exists)`` or ``(aggregate)`` follows where no more than that
+    is asked of the rows.
+    """
     where = _WHERE.search(sql)
-    if where:
-        return f"{where[1]}.{where[2]}"
+    if where and " OR " not in where[1]:
+        found = _EQUALS.findall(_NEGATED.sub("", where[1]))
+        if found:
+            columns = dict.fromkeys(column for table, column in found if table == found[0][0])
+            shape = next((f" ({name})" for name, pattern in _SHAPES if pattern.match(sql)), "")
+            return f"{found[0][0]}.{'+'.join(columns)}{shape}"
     table = _FROM.search(sql)
     return table[1] if table else sql.split(None, 1)[0][:40]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paiid_perf.telemetry import samples
 from paiid_perf.telemetry.samples import Sample, decode, encode, is_public
-from paiid_perf.telemetry.trace import REPEATS, SLOWEST, Trace, asked, caller, is_host_file
+from paiid_perf.telemetry.trace import LONG, REPEATS, SLOWEST, Trace, asked, caller, is_host_file
 
 PARAMETERS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(), st.binary(), st.dates(), st.times(),
@@ -83,18 +83,40 @@ def test_at_most_so_many_sets_of_a_statement() -> None:
 def test_a_statement_that_repeats_is_found_with_its_line() -> None:
     trace = Trace(watch=True)
     sql = 'SELECT "a"."x" FROM "a" WHERE "a"."id" = %s LIMIT 21'
-    for _ in range(REPEATS + 2):
-        _run(trace, sql)
-    _run(trace, "SELECT 1")
+    for n in range(REPEATS + 2):
+        _run(trace, sql, n)
+    _run(trace, "SELECT 1", 1)
     [(line, what, times)] = trace.repeated()
     assert line.startswith("tests/unit/telemetry/test_samples_and_trace.py:")
     assert line.endswith(" in _run")
     assert (what, times) == ("a.id", REPEATS + 2)
 
 
-def _run(trace: Trace, sql: str) -> None:
+def _run(trace: Trace, sql: str, param: int, rows: int = -1) -> None:
     # As deep as Django's cursor is above the wrapper: the line found is the first of the host's.
-    (lambda: trace.seen(sql, (1,), False))()
+    (lambda: trace.seen(sql, (param,), False, rows=rows))()
+
+
+def test_the_same_question_again_is_told_from_an_n_plus_1() -> None:
+    trace = Trace(watch=True)
+    for _ in range(REPEATS):
+        _run(trace, 'SELECT "a"."x" FROM "a" WHERE "a"."id" = %s', 7)
+    assert [what for _line, what, _times in trace.repeated()] == ["a.id (same)"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows", "told"),
+    [
+        ('SELECT "a"."x" FROM "a"', LONG, [("a", LONG)]),
+        ('SELECT "a"."x" FROM "a"', LONG - 1, []),
+        ('SELECT "a"."x" FROM "a" LIMIT 1000', LONG, []),
+        ('UPDATE "a" SET "x" = %s', LONG, []),
+    ],
+)
+def test_a_list_without_pages_is_told(sql: str, rows: int, told: list[tuple[str, int]]) -> None:
+    trace = Trace(watch=True)
+    _run(trace, sql, 1, rows)
+    assert [(what, n) for _line, what, n in trace.long()] == told
 
 
 def test_the_slowest_statements_are_told_with_their_line() -> None:
@@ -128,6 +150,20 @@ def test_a_request_that_is_not_watched_keeps_nothing() -> None:
     [
         ('SELECT "p"."id" FROM "p" WHERE "p"."owner_id" = %s', "p.owner_id"),
         ('SELECT "p"."id" FROM "p" WHERE "p"."owner_id" IN (%s, %s)', "p.owner_id"),
+        (
+            'SELECT "p"."id" FROM "p" WHERE ("p"."tenant_id" = %s AND "p"."owner_id" = %s) ORDER BY "p"."id"',
+            "p.tenant_id+owner_id",
+        ),
+        (
+            'SELECT "p"."id" FROM "p" INNER JOIN "q" ON ("p"."id" = "q"."p_id") WHERE ("p"."a" > %s AND "q"."o" = %s)',
+            "q.o",
+        ),
+        ('SELECT "p"."id" FROM "p" WHERE ("p"."a" = %s OR "p"."b" = %s)', "p"),
+        ('SELECT "p"."id" FROM "p" WHERE (NOT ("p"."a" = %s) AND "p"."b" = %s)', "p.b"),
+        ('SELECT "p"."id" FROM "p" WHERE "p"."o" = %s ORDER BY "p"."at" DESC LIMIT 1', "p.o (first)"),
+        ('SELECT "p"."id" FROM "p" WHERE "p"."id" = %s LIMIT 21', "p.id"),
+        ('SELECT COUNT(*) AS "__count" FROM "p" WHERE "p"."o" = %s', "p.o (aggregate)"),
+        ('SELECT 1 AS "a" FROM "p" WHERE "p"."o" = %s LIMIT 1', "p.o (exists)"),
         ('SELECT COUNT(*) FROM "p"', "p"),
         ('INSERT INTO "p" ("a") VALUES (%s)', "INSERT"),
     ],
