@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Any, Literal
@@ -57,7 +57,7 @@ class Settings:
     REDIS_COOL_OFF: float = 5.0
     """Seconds for which a Redis that goes on failing is left alone at the most (circuit breaker)."""
     KEY_PREFIX: str = "perf"
-    """First part of every key written to the cache. On a Redis Cluster write it as a hash tag: ``{perf}``."""
+    """First part of every key written to the cache. On a Redis Cluster ``perf`` is read as the hash tag ``{perf}``."""
     RELEASE: str = ""
     """What runs (a version, a commit): a new one is a mark on every chart. Empty: the commit checked out in
     ``settings.BASE_DIR``."""
@@ -234,7 +234,18 @@ def get_settings() -> Settings:
     wrong = {k: v for k, v in chosen.POLICY.items() if v not in POLICIES}
     if wrong:
         raise ConfigurationError(f'{SETTING}["POLICY"] has {wrong}: each value must be one of {POLICIES}.')
-    return chosen
+    return (
+        replace(chosen, KEY_PREFIX=_in_one_slot(chosen.KEY_PREFIX)) if _on_cluster(chosen.CACHE) else chosen
+    )
+
+
+def _on_cluster(alias: str) -> bool:
+    options = getattr(django_settings, "CACHES", {}).get(alias, {}).get("OPTIONS", {})
+    return str(options.get("CONNECTION_FACTORY", "")).endswith("ClusterConnectionFactory")
+
+
+def _in_one_slot(prefix: str) -> str:
+    return prefix if "{" in prefix else f"{{{prefix}}}"
 
 
 def _declared() -> dict[str, Any]:
@@ -245,7 +256,7 @@ def _declared() -> dict[str, Any]:
 
 
 def _forget(*, setting: str, **_: Any) -> None:
-    if setting == SETTING:
+    if setting in {SETTING, "CACHES"}:
         get_settings.cache_clear()
 
 

@@ -4,7 +4,8 @@ A request never waits for Redis longer than ``REDIS_TIMEOUT``. After a failure t
 for a moment at first (a busy machine is not a dead Redis) and up to ``REDIS_COOL_OFF`` while it goes on failing.
 
 Behind Sentinel (django-redis' ``SentinelClient``) each connection is made to the primary of the moment: after a
-failover the next ones find the new one. Replicas are not read: they may be behind a commit.
+failover the next ones find the new one. On a cluster (``clusters.ClusterConnectionFactory``) it is made to the node
+that has our keys. Replicas are not read: they may be behind a commit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from redis.exceptions import ConnectionError, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from paiid_perf.clusters import ClusterConnectionFactory, SlotPool, slot_pool
 from paiid_perf.conf import get_settings
 
 logger = logging.getLogger("paiid_perf")
@@ -110,7 +112,7 @@ class RedisGate:
 
     def may_fail_over(self) -> bool:
         """Whether a replica may take the server's place, so that what it has not received yet would be lost."""
-        return isinstance(self._pool_of_requests(), SentinelConnectionPool)
+        return isinstance(self._pool_of_requests(), SentinelConnectionPool | SlotPool)
 
     def patient(self) -> Redis | None:
         """A client for work outside requests (5 s time-out); it may raise RedisError."""
@@ -159,6 +161,10 @@ def _pool(alias: str, timeout: float) -> ConnectionPool | None:
     backend: Any = caches[alias]
     if not backend.__class__.__module__.startswith("django_redis."):
         return None
+    factory = backend.client.connection_factory
+    if isinstance(factory, ClusterConnectionFactory):
+        nodes = factory.nodes(backend.client._server)
+        return slot_pool(nodes, get_settings().KEY_PREFIX, _hasty(nodes[0], timeout))
     hosts = backend.client.get_client(write=True).connection_pool
     options = _hasty(hosts, timeout)
     if isinstance(hosts, SentinelConnectionPool):

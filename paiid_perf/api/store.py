@@ -343,7 +343,9 @@ def question_command(question: Question, lease: str, stamp: str = "", database: 
     """The keys (KEYS_OF says how many) and the arguments of the script that asks, as text."""
     limit, lookup = question
     prefix = get_settings().KEY_PREFIX
-    parts = [f"{prefix}:tags", limit.key if limit else "", "", ""]
+    sequence = f"{prefix}:tags"
+    # What is not asked for has a key all the same, in the slot of the others.
+    parts = [sequence, limit.key if limit else sequence, sequence, sequence]
     if lookup:
         parts[2:] = [lookup.key, f"{lookup.key}:lease", *_tag_keys(prefix, lookup.tags)]
     parts += _rate_parts(limit.rate) if limit else _NO_RATE

@@ -25,6 +25,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from paiid_perf.clusters import SlotPool
+
 logger = logging.getLogger("paiid_perf")
 
 CHUNK = 16_384
@@ -116,6 +118,10 @@ def _is_unknown_script(value: Any) -> bool:
     return isinstance(value, ResponseError) and str(value).startswith("NOSCRIPT")
 
 
+def _is_elsewhere(value: Any) -> bool:
+    return isinstance(value, ResponseError) and str(value).startswith(("MOVED ", "ASK "))
+
+
 def _raised(value: Any) -> Any:
     if isinstance(value, ResponseError):
         raise value
@@ -164,9 +170,9 @@ class Line:
             logger.info("Redis did not do what it was told: %s", value)
 
 
-def _connected(pool: ConnectionPool) -> Line:
+def _connected(pool: ConnectionPool, **also: Any) -> Line:
     options = {k: v for k, v in pool.connection_kwargs.items() if not k.startswith(_RESP3_ONLY)}
-    connection = pool.connection_class(**options | {"protocol": 2})
+    connection = pool.connection_class(**options | {"protocol": 2} | also)
     connection.connect()
     return Line(connection)
 
@@ -222,7 +228,7 @@ def send(
         return value
     if _is_unknown_script(value):
         value = _exchange(pool, script.command(keys, args, whole=True))
-    return _raised(value)
+    return _raised(_followed(pool, value, script, keys, args))
 
 
 def tell(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> None:
@@ -231,7 +237,8 @@ def tell(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequen
     Raises:
         RedisError: the connection is not to be had, or takes nothing within the pool's time-out.
     """
-    _raised(_on_a_line(pool, lambda line: _tell(line, script, keys, args)))
+    value = _on_a_line(pool, lambda line: _tell(line, script, keys, args))
+    _raised(_followed(pool, value, script, keys, args))
 
 
 def _exchange(pool: ConnectionPool, command: bytes) -> Any:
@@ -285,6 +292,32 @@ def _tell(line: Line, script: Script, keys: Sequence[str], args: Sequence[Part])
     return None
 
 
+def _followed(
+    pool: ConnectionPool, value: Any, script: Script, keys: Sequence[str], args: Sequence[Part]
+) -> Any:
+    """The value, or where it is a cluster's redirection, what the other node says."""
+    if not _is_elsewhere(value) or not isinstance(pool, SlotPool):
+        return value
+    command = script.command(keys, args, whole=True)
+    if str(value).startswith("ASK"):
+        return _asked_aside(pool, str(value), script, command)
+    line = _lines.open.pop(pool, None)
+    if line is not None:
+        line.close()
+    pool.move(str(value))
+    return _exchange(pool, command)
+
+
+def _asked_aside(pool: SlotPool, redirection: str, script: Script, command: bytes) -> Any:
+    """The slot is under way to another node, and the keys are there already: ask that once."""
+    line = _connected(pool, whereabouts=pool.fixed(redirection))
+    try:
+        line.owed.append(script)
+        return _send_and_read(line, _pack([b"ASKING"]) + command)
+    finally:
+        line.close()
+
+
 # --- async -----------------------------------------------------------------------------------------------
 
 _Idle = dict[ConnectionPool, list[Line]]
@@ -302,7 +335,7 @@ async def call_async(pool: ConnectionPool, script: Script, keys: Sequence[str], 
     value = await _exchange_async(pool, script.command(keys, args))
     if _is_unknown_script(value):
         value = await _exchange_async(pool, script.command(keys, args, whole=True))
-    return _raised(value)
+    return _raised(await _followed_async(pool, value, script, keys, args))
 
 
 async def tell_async(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> None:
@@ -313,8 +346,28 @@ async def tell_async(pool: ConnectionPool, script: Script, keys: Sequence[str], 
     """
     if _needs_thread(pool):
         await asyncio.to_thread(call, pool, script, keys, args)
-    else:
-        _raised(await _on_a_line_async(pool, lambda line: _tell_async(line, script, keys, args)))
+        return
+    value = await _on_a_line_async(pool, lambda line: _tell_async(line, script, keys, args))
+    _raised(await _followed_async(pool, value, script, keys, args))
+
+
+async def _followed_async(
+    pool: ConnectionPool, value: Any, script: Script, keys: Sequence[str], args: Sequence[Part]
+) -> Any:
+    if not _is_elsewhere(value) or not isinstance(pool, SlotPool):
+        return value
+    command = script.command(keys, args, whole=True)
+    if str(value).startswith("ASK"):
+        return await asyncio.to_thread(_asked_aside, pool, str(value), script, command)
+    idle = _idle_of(pool)
+    while idle:
+        idle.pop().close()
+    pool.move(str(value))
+    return await _exchange_async(pool, command)
+
+
+def _idle_of(pool: ConnectionPool) -> list[Line]:
+    return _idle.setdefault(asyncio.get_running_loop(), {}).setdefault(pool, [])
 
 
 def _needs_thread(pool: ConnectionPool) -> bool:
@@ -326,7 +379,7 @@ async def _exchange_async(pool: ConnectionPool, command: bytes) -> Any:
 
 
 async def _on_a_line_async(pool: ConnectionPool, work: Callable[[Line], Awaitable[T]]) -> T:
-    idle = _idle.setdefault(asyncio.get_running_loop(), {}).setdefault(pool, [])
+    idle = _idle_of(pool)
     if idle:
         line = idle.pop()
         try:
