@@ -23,6 +23,7 @@ from paiid_perf.database.changes import HANDLERS as DATABASE_CHANGES
 from paiid_perf.database.phase import PHASE as DATABASE
 from paiid_perf.database.recorders import RECORDERS as DATABASE_GAUGES
 from paiid_perf.monitoring import tasks_watch
+from paiid_perf.monitoring.actions import note_host
 from paiid_perf.monitoring.phase import PHASE as MONITORING
 from paiid_perf.monitoring.recorders import RECORDERS as SYSTEM_GAUGES
 from paiid_perf.monitoring.thresholds import THRESHOLDS
@@ -33,6 +34,7 @@ from paiid_perf.security import signals as security_signals
 from paiid_perf.security.phase import PHASE as SECURITY
 from paiid_perf.security.recorders import CAMPAIGNS
 from paiid_perf.security.recorders import RECORDERS as SECURITY_GAUGES
+from paiid_perf.telemetry import process
 
 GAUGES: tuple[Any, ...] = (*DATABASE_GAUGES, *CACHE_GAUGES, *SECURITY_GAUGES)
 
@@ -54,6 +56,7 @@ def connect() -> None:
         invalidation.connect_rows(_rows(strategy.depends_on_rows))
     security_signals.connect()
     tasks_watch.connect()
+    process.also("host", note_host)
     edited.connect()
     app = apps.get_app_config("paiid_perf")
     post_migrate.connect(marks.on_migrate, sender=app, dispatch_uid="paiid_perf.marks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 from paiid_perf.monitoring.facts import celery, system
 from paiid_perf.monitoring.types import Recorder
@@ -13,15 +14,17 @@ def nothing() -> Iterable[tuple[str, float]]:
     return ()
 
 
+_of_host = partial(Recorder, on_each_host=True)
+
 RECORDERS = (
-    Recorder("system.cpu_percent", system.cpu_percent, "%"),
-    Recorder("system.memory_percent", system.memory_percent, "%"),
-    Recorder("system.swap_percent", system.swap_percent, "%"),
-    Recorder("system.disk_percent", system.disk_percent, "%"),
-    Recorder("system.disk_bytes", system.disk_bytes, "bytes/s"),
-    Recorder("system.net_bytes", system.network_bytes, "bytes/s"),
-    Recorder("system.load1", system.load1),
-    Recorder("system.open_files_percent", system.open_files_percent, "%"),
+    _of_host("system.cpu_percent", system.cpu_percent, "%"),
+    _of_host("system.memory_percent", system.memory_percent, "%"),
+    _of_host("system.swap_percent", system.swap_percent, "%"),
+    _of_host("system.disk_percent", system.disk_percent, "%"),
+    _of_host("system.disk_bytes", system.disk_bytes, "bytes/s"),
+    _of_host("system.net_bytes", system.network_bytes, "bytes/s"),
+    _of_host("system.load1", system.load1),
+    _of_host("system.open_files_percent", system.open_files_percent, "%"),
     Recorder("celery.queue_depth", celery.queue_depth),
     Recorder("celery.queue_age_s", celery.queue_age, "s"),
     Recorder("celery.beat_silent_s", celery.beat_silent, "s"),

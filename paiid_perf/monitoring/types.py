@@ -47,6 +47,8 @@ class Recorder:
     read: Callable[[], Iterable[tuple[str, float]]]
     unit: str = ""
     kind: Kind = "gauge"
+    on_each_host: bool = False
+    """Whether each process reads it of its own host, and not only the one that collects."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,15 @@ class Notes(Protocol):
     def gauge(self, name: str, subject: str, value: float) -> None: ...
 
 
+#: What else is noted of this process' host once a minute (``also``), by name.
+_noters: dict[str, Callable[[], None]] = {}
+
+
+def also(name: str, note: Callable[[], None]) -> None:
+    """Have ``note`` called once a minute in each process that records; the last one of a name counts."""
+    _noters[name] = note
+
+
 class Self:
     """The process as it sees itself; knows what it noted before, so that counters are told by their growth."""
 
@@ -49,6 +58,8 @@ class Self:
         )
         for alias, stats in pools():
             self._note_pool(notes, alias, stats)
+        for note in _noters.values():
+            note()
 
     def _note_pool(self, notes: Notes, alias: str, stats: Mapping[str, int]) -> None:
         before, self._before[alias] = self._before.get(alias, {}), stats

@@ -36,6 +36,13 @@ def collect(now: datetime) -> int:
         return 0
 
 
+def note_host() -> None:
+    """Read what each process reads of its own host: where web and worker hosts differ, all of them are seen."""
+    for recorder in registry.all(Recorder):
+        if recorder.on_each_host:
+            _read(recorder)
+
+
 def _read(recorder: Recorder) -> None:
     try:
         for subject, value in recorder.read():

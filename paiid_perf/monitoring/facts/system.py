@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,12 +170,13 @@ def open_files_percent() -> Iterable[tuple[str, float]]:
 class Rate:
     """Turns a counter into its growth a second between two readings."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._last: tuple[float, float] | None = None
 
     def of(self, value: float) -> float | None:
         """Growth a second since the last reading; None at the first, or after the counter was reset."""
-        now, last = time.monotonic(), self._last
+        now, last = self._clock(), self._last
         self._last = (now, value)
         if last is None or value < last[1] or now <= last[0]:
             return None

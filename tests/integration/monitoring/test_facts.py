@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import psycopg_pool
 import pytest
@@ -17,6 +19,7 @@ from paiid_perf import telemetry
 from paiid_perf.models import Metric
 from paiid_perf.monitoring.facts import celery as facts
 from paiid_perf.monitoring.facts import system
+from paiid_perf.monitoring.recorders import RECORDERS
 from paiid_perf.telemetry import process
 
 pytestmark = pytest.mark.django_db
@@ -98,6 +101,49 @@ def test_since_when_beat_is_silent():
     ((_, seconds),) = facts.beat_silent()
 
     assert 540 <= seconds < 600
+
+
+def test_each_fact_of_the_host_is_read_from_the_real_one(monkeypatch):
+    swap = SimpleNamespace(total=4, percent=25.0)
+    monkeypatch.setattr(system.psutil, "swap_memory", lambda: swap)
+    # Two readings a second apart, with 500 bytes more in each direction.
+    counted = {
+        "net_io_counters": ("bytes_sent", "bytes_recv"),
+        "disk_io_counters": ("read_bytes", "write_bytes"),
+    }
+    for counters, names in counted.items():
+        seen = iter([SimpleNamespace(**dict.fromkeys(names, n)) for n in (1_000, 1_500)])
+        monkeypatch.setattr(system.psutil, counters, lambda seen=seen: next(seen))
+    moments = iter([10.0, 10.0, 11.0, 11.0])
+    monkeypatch.setattr(system, "_network", system.Rate(lambda: next(moments)))
+    monkeypatch.setattr(system, "_disk", system.Rate(lambda: next(moments)))
+    of_host = [recorder for recorder in RECORDERS if recorder.on_each_host]
+    first, found = ({one.name: dict(one.read()) for one in of_host} for _ in range(2))
+
+    assert first["system.net_bytes"] == first["system.disk_bytes"] == {}  # a rate takes two readings
+    host = socket.gethostname()
+    assert all(set(values) == {host} for values in found.values())
+    for name in ("cpu_percent", "memory_percent", "disk_percent", "open_files_percent"):
+        assert 0 <= found[f"system.{name}"][host] <= 100
+    assert found["system.memory_percent"][host] > 0
+    assert found["system.open_files_percent"][host] > 0
+    assert found["system.swap_percent"][host] == 25
+    assert found["system.net_bytes"][host] == found["system.disk_bytes"][host] == 1_000
+    assert found["system.load1"][host] >= 0
+
+
+def test_each_process_notes_its_own_host(monkeypatch):
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-7")
+    process.Self().note(telemetry.recorder)
+
+    assert ("system.memory_percent", "web-7") in cells()
+    assert not any(name.startswith(("db.", "celery.queue")) for name, _ in cells())
+
+
+def test_a_swap_that_is_not_there_is_not_said(monkeypatch):
+    monkeypatch.setattr(system.psutil, "swap_memory", lambda: SimpleNamespace(total=0, percent=0.0))
+
+    assert system.swap_percent() == []
 
 
 def test_two_cpus_of_a_big_machine_in_use_are_all_a_container_has(tmp_path, monkeypatch):
