@@ -13,7 +13,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.cache import rules
+from paiid_perf.cache import nodes, rules
 from paiid_perf.cache.actions import forbidden
 from paiid_perf.cache.facts import read_facts
 from paiid_perf.cache.types import (
@@ -157,6 +157,7 @@ def _details(facts: CacheFacts, warmed: Sequence[WarmReport], settled: dict[str,
         "backend": facts.backend,
         "unreachable": facts.unreachable,
         "server": asdict(facts.server) if facts.server else None,
+        "nodes": nodes.table() if facts.server else [],
         "config_writable": facts.config_writable,
         "strategies": [asdict(use) | {"ratio": use.ratio} for use in facts.use],
         "memory": {

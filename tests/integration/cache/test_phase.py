@@ -277,8 +277,13 @@ def test_recorders(server: Any) -> None:
         "cache.memory_bytes",
         "cache.memory_percent",
         "cache.evicted_keys",
+        "cache.fragmentation",
+        "cache.slow_commands",
+        "cache.node_hit_ratio",
         "cache.hit_ratio",
     }
+    assert gauges["cache.fragmentation"]["default"] > 0
+    assert gauges["cache.slow_commands"]["default"] >= 0
 
 
 # --- warming --------------------------------------------------------------------------------------------------
