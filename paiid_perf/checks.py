@@ -10,8 +10,11 @@ from django.apps import AppConfig, apps
 from django.conf import settings as django_settings
 from django.core import checks
 from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.db import connections
 
+from paiid_perf.api import sources
+from paiid_perf.api.endpoints import views
 from paiid_perf.api.limits import parse_rate
 from paiid_perf.api.types import EndpointClass, InClass, ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer
@@ -31,7 +34,7 @@ AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 def register() -> None:
     """Register the checks with Django (called once, from ``ready``)."""
-    for check in (check_settings, check_declarations, check_middleware, check_stores):
+    for check in (check_settings, check_declarations, check_middleware, check_stores, check_sources):
         checks.register(check, "paiid_perf")
     for security_check, deploy in SECURITY_CHECKS:
         checks.register(security_check, "paiid_perf", "security", deploy=deploy)
@@ -162,7 +165,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[
 
 
 def check_stores(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
-    """W003 the cache is not Redis · W004 a strategy unpickles."""
+    """W003 the cache is not Redis · W004 a strategy unpickles · W005 the cache is each process' own."""
     settings = get_settings()
     found: list[checks.CheckMessage] = []
     if settings.CACHE in django_settings.CACHES and not redis_gate.is_redis():
@@ -175,6 +178,15 @@ def check_stores(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[chec
                 id="paiid_perf.W003",
             )
         )
+        if isinstance(caches[settings.CACHE], LocMemCache):
+            found.append(
+                checks.Info(
+                    f"the cache {settings.CACHE!r} is in each process' own memory: with N workers a client gets up to "
+                    "N times its limit, and an invalidation reaches the worker that commits and no other.",
+                    hint="Enough for one process; point it at Redis or Valkey for more.",
+                    id="paiid_perf.W005",
+                )
+            )
     return [*found, *_unpicklers()]
 
 
@@ -187,3 +199,48 @@ def _unpicklers() -> Messages:
                 hint='Use serializer="msgpack" or "json".',
                 id="paiid_perf.W004",
             )
+
+
+def check_sources(app_configs: Sequence[AppConfig] | None, **_: Any) -> list[checks.CheckMessage]:
+    """W006 writes that invalidate nothing · W007 a strategy that does not fit a view that knows its user."""
+    return [*_silent_writes(), *_personal_views()]
+
+
+def _silent_writes() -> Messages:
+    dependents: tuple[ResponseStrategy | CacheStrategy, ...]
+    dependents = (*registry.all(ResponseStrategy), *registry.all(CacheStrategy))
+    labels = {label.lower() for dependent in dependents for label in dependent.depends_on}
+    labels |= {
+        ".".join(label.lower().split(".")[:2])
+        for strategy in registry.all(ResponseStrategy)
+        for label in strategy.depends_on_rows
+    }
+    known = {model._meta.label for model in apps.get_models() if model._meta.label_lower in labels}
+    for write in sources.silent_writes(known):
+        yield checks.Warning(
+            f"{write.line} writes {write.label} by {write.call}(), which sends no signal: cached answers that "
+            "depend on it stay as they are.",
+            hint=f"Call paiid_perf.declarations.invalidate({write.label!r}) beside it.",
+            id="paiid_perf.W006",
+        )
+
+
+def _personal_views() -> Messages:
+    if not any(strategy.scope == "public" for strategy in registry.all(ResponseStrategy)):
+        return
+    try:
+        found = [*views()]
+    except Exception:  # a URLconf that cannot be imported: Django's own checks tell it, and why
+        return
+    for route, endpoint, view in found:
+        strategy = endpoint.strategy
+        if strategy is None or strategy.scope != "public" or not (why := sources.personal(view)):
+            continue
+        told = (
+            "gives all users one answer" if strategy.shared_with_users else "is for anonymous requests only"
+        )
+        yield checks.Warning(
+            f"the response strategy {strategy.name!r} {told}, but {route.template!r} is personal: {why}.",
+            hint='Use a strategy with scope="user" for it.',
+            id="paiid_perf.W007",
+        )

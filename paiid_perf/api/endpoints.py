@@ -127,7 +127,7 @@ class Endpoints:
     def _rebuild(self) -> None:
         # The views that name their class do so when they are imported. What fails there, Django tells in a moment.
         with suppress(Exception):
-            self._templates = {r.template: r for r in _walk(get_resolver().url_patterns, "", ())}
+            self._templates = {r.template: r for r, _view in _walk(get_resolver().url_patterns, "", ())}
         version = registry.version
         self._table = EndpointTable(map(build, in_force()), registry.all(InClass))
         self._routes.clear()
@@ -197,16 +197,22 @@ def in_class(name: str) -> Callable[[V], V]:
     return put
 
 
+def views() -> Iterator[tuple[Route, Endpoint, Any]]:
+    """Every route of the site with its class and its view."""
+    for route, view in _walk(get_resolver().url_patterns, "", ()):
+        yield route, endpoints.of_template(route.template), view
+
+
 def known_names() -> set[str]:
     """What a ``match`` that is no path may name: every route, view's name and view's dotted path of the site."""
     routes = _walk(get_resolver().url_patterns, "", ())
-    return {name for route in routes for name in route if name}
+    return {name for route, _view in routes for name in route if name}
 
 
 def _walk(
     patterns: Iterable[URLPattern | URLResolver], prefix: str, namespaces: tuple[str, ...]
-) -> Iterator[Route]:
-    """Every route of a URLconf."""
+) -> Iterator[tuple[Route, Any]]:
+    """Every route of a URLconf, with its view."""
     for pattern in patterns:
         route = prefix + str(pattern.pattern)
         if isinstance(pattern, URLResolver):
@@ -214,7 +220,7 @@ def _walk(
             yield from _walk(pattern.url_patterns, route, inner)
         else:
             name = ":".join((*namespaces, pattern.name)) if pattern.name else ""
-            yield Route(route, name, dotted(pattern.callback))
+            yield Route(route, name, dotted(pattern.callback)), pattern.callback
 
 
 def _resolve(urlconf: Any, path: str) -> Route:
