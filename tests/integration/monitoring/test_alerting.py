@@ -11,6 +11,8 @@ from threading import Barrier, Thread
 
 import pytest
 from celery import current_app
+from celery.exceptions import Retry
+from celery.utils import time as celery_time
 from django.core import mail
 from django.db import connection
 
@@ -422,6 +424,26 @@ def test_with_a_broker_each_notifier_is_a_task_that_tries_again(hook, settings, 
     assert len(kept) == 2
     assert json.loads(body)["message"] == alert.message
     assert signed == notifiers.signature(body, "shh")
+
+
+def test_each_try_waits_twice_as_long_and_at_most_an_hour(settings, monkeypatch):
+    settings.PAIID_PERF = {"WEBHOOK_URL": "http://127.0.0.1:9/", "NOTIFIERS": (WEBHOOK,)}
+    rule = AlertRule.objects.create(name="r", metric="m", comparison="above", threshold=1)
+    alert = Alert.objects.create(rule=rule, severity="info", message="x", opened_at=NOON, seen_at=NOON)
+    waits = []
+
+    def remember(exc, countdown, **_):
+        waits.append(countdown)
+        return Retry(exc=exc)
+
+    monkeypatch.setattr(tasks.notify, "retry", remember)
+    monkeypatch.setattr(celery_time.random, "randrange", lambda end: end - 1)  # as long as the jitter allows
+
+    for tried in range(8):
+        tasks.notify.apply(args=(WEBHOOK, alert.pk, "open"), retries=tried)
+
+    assert waits == [60, 120, 240, 480, 960, 1920, 3600, 3600]
+    assert tasks.notify.max_retries == 6
 
 
 def test_a_broker_that_is_away_keeps_nobody_from_being_told(settings, monkeypatch):

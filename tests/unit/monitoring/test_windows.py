@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paiid_perf.monitoring.queries import resolution_for
 from paiid_perf.monitoring.windows import DAY, HOUR, MINUTE, parts_of
 
 NOW = datetime(2026, 3, 29, 14, 37, 12, tzinfo=UTC)
@@ -29,6 +30,17 @@ def test_the_parts_are_the_window_without_a_gap_or_an_overlap(end, minutes):
         if part.resolution != parts[0].resolution:
             assert part.start.timestamp() % part.resolution == 0
             assert part.end.timestamp() % part.resolution == 0
+
+
+@given(moments, st.timedeltas(timedelta(hours=1), timedelta(days=366)))
+def test_no_window_reads_more_than_two_thousand_rows_of_a_series(end, window):
+    start = end - window
+    chart = window / timedelta(seconds=resolution_for(start, end))
+    whole = sum((part.end - part.start) / timedelta(seconds=part.resolution) for part in parts_of(start, end))
+
+    # Beside the whole buckets, one that has begun at each end of a range.
+    assert chart + 2 <= 2_000
+    assert whole + 2 * 3 <= 2_000
 
 
 @pytest.mark.parametrize(
