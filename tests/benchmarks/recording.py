@@ -26,9 +26,8 @@ from typing import Any
 
 import environ
 
+from tests.benchmarks.handlers import EMPTY, ENVIRON
 from tests.benchmarks.request_path import (
-    EMPTY,
-    ENVIRON,
     OFF,
     PERF,
     PROMETHEUS,

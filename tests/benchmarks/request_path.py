@@ -1,13 +1,14 @@
 """The request path beside its peers: one process, one Valkey, one run, cases taken in turns.
 
-    python -m tests.benchmarks.request_path [--json] [--rounds 60] [--requests 40]
+    python -m tests.benchmarks.request_path [--json] [--rounds 60] [--requests 40] [--seconds 2]
 
-Each case is a Django handler (WSGI, called directly) around one view of 4.6 KB JSON; µs are medians over the
-rounds of a round's mean. ``added_us`` and ``ratio`` are against the bare handler of the same rounds. ``best_added_us``
-compares the best rounds and ``cpu_added_us`` the processor time of this process (without the wait for Valkey): both
-drift less than the median on a machine that does other work.
+Each case is a Django handler (WSGI, or ASGI with an async view; called directly) around one view of 4.6 KB JSON; µs
+are medians over the rounds of a round's mean. ``added_us`` and ``ratio`` are against the bare handler of its kind in
+the same rounds. ``best_added_us`` compares the best rounds and ``cpu_added_us`` the processor time of this process
+(without the wait for Valkey): both drift less than the median on a machine that does other work.
 ``p99_us`` is over the single requests of all rounds.
-``round_trips`` counts what is sent to Valkey per request. Nothing is asserted on time.
+``round_trips`` counts what is sent to Valkey per request. ``misses_at_once`` and ``http`` are ``served.py``'s.
+Nothing is asserted on time.
 """
 
 from __future__ import annotations
@@ -16,18 +17,17 @@ import argparse
 import gc
 import json
 import statistics
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from importlib.util import find_spec
-from io import BytesIO
 from itertools import count, pairwise
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import perf_counter, sleep, thread_time
 from typing import Any
+
+from tests.benchmarks.handlers import AsyncCaller, Caller, Case, counted_trips
 
 PERF = "paiid_perf.middleware.PerfMiddleware"
 ROWS = [{"symbol": f"SYM{n:03}", "price": f"{90 + n * 1.37:.4f}", "volume": n * 1200} for n in range(80)]
@@ -80,6 +80,22 @@ def view(request: Any) -> Any:
     return JsonResponse({"rows": ROWS})
 
 
+#: One entry for each call of ``slow_view``.
+SLOW_CALLS: list[float] = []
+
+
+def slow_view(request: Any, n: int) -> Any:
+    """The same after 50 ms."""
+    SLOW_CALLS.append(perf_counter())
+    sleep(0.05)
+    return view(request)
+
+
+async def async_view(request: Any) -> Any:
+    """The same for ASGI."""
+    return view(request)
+
+
 def limited_view(request: Any) -> Any:
     """The same under django-ratelimit's decorator."""
     return LIMITED[0](request)
@@ -89,6 +105,11 @@ def sliding_view(request: Any) -> Any:
     """The same under a sliding window of the ``limits`` package."""
     if not SLIDING(request.META["REMOTE_ADDR"]):
         raise PermissionError
+    return view(request)
+
+
+async def async_numbered(request: Any, n: int) -> Any:
+    """One of many."""
     return view(request)
 
 
@@ -107,6 +128,10 @@ def routes() -> list[Any]:
         path("limit/", view),
         path("cached/<int:n>/", lambda request, n: view(request)),
         path("both/<int:n>/", lambda request, n: limited_view(request)),
+        path("slow/<int:n>/", slow_view),
+        path("async/plain/", async_view),
+        path("async/limit/", async_view),
+        path("async/cached/<int:n>/", async_numbered),
     ]
 
 
@@ -114,24 +139,6 @@ urlpatterns: list[Any] = []
 
 
 # --- the cases ------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Case:
-    """One stack. ``path`` gives each request's path; ``perf`` are settings of PAIID_PERF."""
-
-    name: str
-    path: Callable[[], str]
-    middleware: list[str] = field(default_factory=list)
-    perf: dict[str, Any] = field(default_factory=dict)
-    aim: str = ""
-    rounds: list[float] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-    each: list[float] = field(default_factory=list)
-    trips: float = 0.0
-    sql: float = 0.0
-    every: int = 1
-    """Runs in every n-th round only (for what is slow)."""
 
 
 #: Peers by module; the report names those that are not there.
@@ -175,6 +182,7 @@ def cases() -> list[Case]:
         Case("ours_record", fixed("/plain/"), ours, OFF | {"RECORD": True}, "≤ +20"),
         Case("ours_limit", fixed("/limit/"), ours, OFF | {"RATE_LIMITS": True}, "≤ +60"),
         Case("ours_hit", fixed("/cached/0/"), ours, quiet, "≤ +90"),
+        Case("ours_hit_unshelved", fixed("/cached/0/"), ours, quiet, shelved=False),
         Case("ours_miss", fresh("cached"), ours, quiet, "≤ +330"),
         Case("ours_miss_inspected", fresh("cached"), ours, {}),
         Case("django_cache_hit", fixed("/cached/0/"), DJANGO_CACHE),
@@ -195,75 +203,23 @@ def cases() -> list[Case]:
     if installed("django_observatory"):
         observed = ["django_observatory.middleware.ObservabilityMiddleware"]
         found.append(Case("django_observatory", fixed("/plain/"), observed, every=10))
-    return found
+    return found + async_cases(ours, quiet)
+
+
+def async_cases(ours: list[str], quiet: dict[str, Any]) -> list[Case]:
+    """The same under ASGI."""
+    return [
+        Case("asgi_bare", fixed("/async/plain/")),
+        Case("asgi_ours_off", fixed("/async/plain/"), ours, OFF),
+        Case("asgi_ours_record", fixed("/async/plain/"), ours, OFF | {"RECORD": True}),
+        Case("asgi_ours_limit", fixed("/async/limit/"), ours, OFF | {"RATE_LIMITS": True}),
+        Case("asgi_ours_hit", fixed("/async/cached/0/"), ours, quiet),
+        Case("asgi_ours_miss", fresh("async/cached"), ours, quiet),
+        Case("asgi_django_cache_hit", fixed("/async/cached/0/"), DJANGO_CACHE),
+    ]
 
 
 # --- running --------------------------------------------------------------------------------------------
-
-
-class Caller:
-    """A WSGI handler of one stack, called directly."""
-
-    def __init__(self, case: Case) -> None:
-        from django.core.handlers.wsgi import WSGIHandler
-        from django.test.utils import override_settings
-
-        self.case = case
-        self.settings = override_settings(MIDDLEWARE=case.middleware, PAIID_PERF=case.perf)
-        with self.settings:
-            self.handler = WSGIHandler()
-
-    def __call__(self) -> bytes:
-        environ = dict(ENVIRON, PATH_INFO=self.case.path())
-        environ["wsgi.input"] = EMPTY
-        statuses: list[str] = []
-        response = self.handler(environ, lambda status, headers: statuses.append(status))
-        body = b"".join(response)
-        response.close()
-        if statuses[0][:3] != "200":
-            raise RuntimeError(f"{self.case.name}: {statuses[0]} {body[:200]!r}")
-        return body
-
-
-EMPTY = BytesIO()
-ENVIRON = {
-    "REQUEST_METHOD": "GET", "SCRIPT_NAME": "", "QUERY_STRING": "", "SERVER_NAME": "testserver", "SERVER_PORT": "80",
-    "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": "192.0.2.1", "HTTP_HOST": "testserver",
-    "HTTP_ACCEPT_ENCODING": "gzip, deflate, br", "HTTP_ACCEPT": "*/*", "HTTP_USER_AGENT": "benchmark",
-    "wsgi.version": (1, 0), "wsgi.url_scheme": "http", "wsgi.errors": sys.stderr, "wsgi.multithread": True,
-    "wsgi.multiprocess": True, "wsgi.run_once": False,
-}  # fmt: skip
-
-
-@contextmanager
-def counted_trips() -> Iterator[list[int]]:
-    """Counts what is sent by redis-py and by our own wire: one write of a command or a pipeline is a round trip."""
-    from redis.connection import AbstractConnection
-
-    from paiid_perf.api import wire
-
-    trips = [0]
-    plain = AbstractConnection.send_packed_command
-
-    def send(self: Any, *args: Any, **kwargs: Any) -> Any:
-        trips[0] += 1
-        return plain(self, *args, **kwargs)
-
-    exchange, tell = wire._exchange, wire._tell
-
-    def counted(work: Callable[..., Any]) -> Callable[..., Any]:
-        def one_more(*args: Any) -> Any:
-            trips[0] += 1
-            return work(*args)
-
-        return one_more
-
-    AbstractConnection.send_packed_command = send
-    wire._exchange, wire._tell = counted(exchange), counted(tell)
-    try:
-        yield trips
-    finally:
-        AbstractConnection.send_packed_command, wire._exchange, wire._tell = plain, exchange, tell
 
 
 def measure(callers: list[Caller], rounds: int, requests: int) -> None:
@@ -271,7 +227,7 @@ def measure(callers: list[Caller], rounds: int, requests: int) -> None:
     for number in range(rounds):
         for caller in callers:
             if number % caller.case.every == 0:
-                with caller.settings:
+                with caller.settings():
                     wall, cpu = timed(caller, max(5, requests // caller.case.every))
                     caller.case.rounds.append(wall)
                     caller.case.cpu.append(cpu)
@@ -297,7 +253,7 @@ def count_io(caller: Caller, requests: int = 20) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    with caller.settings:
+    with caller.settings():
         caller()
         caller()
         with counted_trips() as trips, CaptureQueriesContext(connection) as queries:
@@ -314,6 +270,9 @@ def declare() -> None:
     perf.register(
         perf.EndpointClass("limit", match="/limit/", rate=RATE, rate_key="ip"),
         perf.EndpointClass("cached", match="/cached/", rate=RATE, rate_key="ip", cache="cached"),
+        perf.EndpointClass("slow", match="/slow/", rate=RATE, rate_key="ip", cache="cached"),
+        perf.EndpointClass("async_limit", match="/async/limit/", rate=RATE, rate_key="ip"),
+        perf.EndpointClass("async_cached", match="/async/cached/", rate=RATE, rate_key="ip", cache="cached"),
         perf.ResponseStrategy("cached", ttl=timedelta(minutes=10), depends_on=["auth.User"]),
     )
 
@@ -331,9 +290,10 @@ def sliding(url: str) -> Callable[[str], bool]:
 
 def report(done: list[Case]) -> dict[str, Any]:
     """The measured cases."""
-    bare, best, cpu = statistics.median(done[0].rounds), min(done[0].rounds), min(done[0].cpu)
-    rows = []
+    rows, bases = [], {case.name: case for case in done}
     for case in done:
+        base = bases[case.base]
+        bare, best, cpu = statistics.median(base.rounds), min(base.rounds), min(base.cpu)
         us = statistics.median(case.rounds)
         rows.append(
             {
@@ -358,6 +318,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--requests", type=int, default=40)
+    parser.add_argument("--seconds", type=int, default=2, help="of load over HTTP for each stack; 0: none")
     parser.add_argument("--only", default="", help="comma-separated names of cases, beside bare")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -372,28 +333,44 @@ def main() -> None:
 
 def run(url: str, directory: Path, options: argparse.Namespace) -> dict[str, Any]:
     """Measure everything against the Valkey at ``url``."""
+    from django.core.management import call_command
+
+    from tests.benchmarks import served
+
+    prepare(url, directory)
+    call_command("migrate", verbosity=0, skip_checks=True)
+    wanted = options.only.split(",") if options.only else []
+    callers = [
+        (AsyncCaller if case.is_async else Caller)(case)
+        for case in cases()
+        if not wanted or case.name in {"bare", "asgi_bare", *wanted}
+    ]
+    for caller in callers:
+        count_io(caller)
+    measure(callers, options.rounds, options.requests)
+    found = report([caller.case for caller in callers])
+    found["misses_at_once"] = served.misses_at_once()
+    found["http"] = served.over_http(url, directory, options.seconds)
+    return found
+
+
+def prepare(url: str, directory: Path) -> None:
+    """Django with the views, what they are declared to be, and the peers' limiters."""
+    global SLIDING
     configure(url, directory)
     urlpatterns.extend(routes())
     from django_ratelimit.decorators import ratelimit
 
     LIMITED.append(ratelimit(key="ip", rate=RATE)(view))
-    from django.core.management import call_command
-
-    call_command("migrate", verbosity=0, skip_checks=True)
     declare()
-    global SLIDING
     if installed("limits"):
         SLIDING = sliding(url)
-    only = {"bare", *options.only.split(",")} if options.only else None
-    callers = [Caller(case) for case in cases() if only is None or case.name in only]
-    for caller in callers:
-        count_io(caller)
-    measure(callers, options.rounds, options.requests)
-    return report([caller.case for caller in callers])
 
 
 def table(found: dict[str, Any]) -> str:
     """The report for people."""
+    from tests.benchmarks import served
+
     head = (
         f"{'case':22} {'µs':>8} {'added':>8} {'best':>7} {'cpu':>7} {'p99':>8} "
         f"{'ratio':>6} {'trips':>6} {'sql':>5}  aim"
@@ -404,9 +381,22 @@ def table(found: dict[str, Any]) -> str:
         f"{c['round_trips']:6.2f} {c['sql']:5.1f}  {c['aim']}"
         for c in found["cases"]
     ]
+    rows += [
+        "",
+        *(
+            f"100 misses at once, {name}: {calls} calls of the view"
+            for name, calls in found["misses_at_once"].items()
+        ),
+    ]
+    rows += [served.line(row) for row in found["http"].get("cases", ())] or [
+        f"HTTP: {found['http']['skipped']}"
+    ]
     absent = [f"Not installed, so not measured: {', '.join(found['not_installed'])}."]
     return "\n".join([head, *rows, *(absent if found["not_installed"] else [])])
 
 
 if __name__ == "__main__":
-    main()
+    # By its own name, which the views and what serves them over HTTP know it by.
+    from tests.benchmarks import request_path
+
+    request_path.main()

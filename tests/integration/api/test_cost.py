@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from paiid_perf.models import Metric
-from tests.benchmarks.request_path import counted_trips
+from tests.benchmarks.handlers import counted_trips
 from tests.integration.api.conftest import Browser
 
 pytestmark = [pytest.mark.django_db, pytest.mark.parametrize("mode", ["sync"], indirect=True)]
