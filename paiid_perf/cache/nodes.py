@@ -9,11 +9,14 @@ from typing import Any
 
 from django.utils.translation import gettext
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.connection import SSLConnection
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from paiid_perf.cache.facts import read_server
 from paiid_perf.cache.types import ServerFacts
+from paiid_perf.clusters import SlotPool
 from paiid_perf.stores import redis_gate
 
 logger = logging.getLogger("paiid_perf")
@@ -82,7 +85,7 @@ def _cluster(client: Redis) -> Iterator[tuple[str, int]]:
     for address, facts in known.items():
         host, _, port = address.partition("@")[0].rpartition(":")
         if "fail" not in facts["flags"].split(",") and "noaddr" not in facts["flags"]:
-            yield host or _own(client)["host"], int(port)
+            yield host or _host(client), int(port)
 
 
 def _replicas(client: Redis) -> Iterator[tuple[str, int]]:
@@ -93,6 +96,11 @@ def _replicas(client: Redis) -> Iterator[tuple[str, int]]:
             yield replica["ip"], int(replica["port"])
 
 
+def _host(client: Redis) -> str:
+    pool = client.connection_pool
+    return pool.whereabouts.node().host if isinstance(pool, SlotPool) else str(_own(client)["host"])
+
+
 def _own(client: Redis) -> dict[str, Any]:
     found: dict[str, Any] = client.connection_pool.connection_kwargs
     return found
@@ -101,4 +109,4 @@ def _own(client: Redis) -> dict[str, Any]:
 def _to(client: Redis, host: str, port: int) -> Redis:
     own, ssl = _own(client), issubclass(client.connection_pool.connection_class, SSLConnection)
     same = {name: own[name] for name in (*_SAME, *_SAME_SSL) if name in own and (ssl or "ssl" not in name)}
-    return Redis(host=host, port=port, ssl=ssl, **same)
+    return Redis(host=host, port=port, ssl=ssl, retry=Retry(NoBackoff(), 0), **same)
