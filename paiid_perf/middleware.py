@@ -124,6 +124,8 @@ def policy(passage: Passage) -> Policy:
     safe = passage.is_safelisted()
     if not safe and blocks.is_blocked(passage.address):
         return passage.leave(headers.forbidden(passage.request))
+    if not safe and (seconds := blocks.must_wait(passage.address)):
+        return passage.leave(headers.slow_down(passage.request, seconds))
     if passage.depends_on_user():
         yield MeetUser(passage.request)
     question = passage.question(limited=not safe)

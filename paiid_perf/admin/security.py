@@ -86,10 +86,11 @@ class BlockForm(ModelForm):
 
 @admin.register(BlockedAddress)
 class BlockedAddressAdmin(PageAdmin):
-    """Networks that get 403: block one, or unblock some."""
+    """Networks that get 403 or are slowed down: block one, or unblock some."""
 
     form = BlockForm
-    list_display = ("network", "reason", "created_at", "expires_at", "created_by")
+    list_display = ("network", "response", "reason", "created_at", "expires_at", "created_by")
+    list_filter = ("response",)
     list_select_related = ("created_by",)
     search_fields = ("network", "reason")
 

@@ -65,7 +65,11 @@ def add_limits(response: HttpResponseBase, limit: Limit, allowance: Allowance) -
 
 def too_many(request: HttpRequest, limit: Limit, allowance: Allowance) -> HttpResponse:
     """429, as JSON or HTML by ``Accept``, with when to come back."""
-    seconds = retry_after(allowance)
+    return slow_down(request, retry_after(allowance))
+
+
+def slow_down(request: HttpRequest, seconds: int) -> HttpResponse:
+    """429 to somebody who may come back after so many seconds."""
     text = _("Too many requests. Try again in %(seconds)d s.") % {"seconds": seconds}
     response = _answer(request, 429, _("Too many requests"), text, {"retry_after": seconds})
     response.headers["Retry-After"] = str(seconds)

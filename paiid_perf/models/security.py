@@ -105,10 +105,18 @@ class SecurityChain(models.Model):
 
 
 class BlockedAddress(models.Model):
-    """A network that gets 403 until the block expires."""
+    """A network that is slowed down, or gets 403, until that expires."""
+
+    class Response(models.TextChoices):
+        DELAY = "delay", _("slowed down")
+        LOG_OUT = "log_out", _("logged out and slowed down")
+        BAN = "ban", _("blocked")
 
     network = models.CharField(_("network"), max_length=49, unique=True)
     reason = models.CharField(_("reason"), max_length=200, blank=True)
+    response = models.CharField(
+        _("what is done"), max_length=10, choices=Response.choices, default=Response.BAN, editable=False
+    )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     created_by = models.ForeignKey(

@@ -11,11 +11,19 @@ from django.utils import timezone
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.exceptions import ActionRefused
 from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent, UserSession
-from paiid_perf.security import background, blocks, campaigns, chain, facts, rules
+from paiid_perf.security import background, blocks, campaigns, chain, facts, rules, sessions
 from paiid_perf.security.events import buffer, record_event
-from paiid_perf.security.types import Campaign, SecurityEventData
+from paiid_perf.security.types import Ban, Campaign, Response, SecurityEventData, Severity
 
 logger = logging.getLogger("paiid_perf")
+
+#: The event that tells of each rung. The first one is what people are notified of, by the alert on campaigns.
+TOLD: dict[Response, tuple[str, Severity]] = {
+    "notify": (campaigns.SUSPICIOUS, "high"),
+    "delay": ("address_slowed", "info"),
+    "log_out": ("address_logged_out", "info"),
+    "ban": ("address_banned", "info"),
+}
 
 #: Rows that one DELETE takes, so that pruning never holds a table for long.
 BATCH = 5_000
@@ -23,7 +31,7 @@ BATCH = 5_000
 
 @background.every_round
 def flush_events() -> int:
-    """Write what waits as rows, then ban whom the rows condemn; returns the number of rows."""
+    """Write what waits as rows, then answer whom the rows condemn; returns the number of rows."""
     taken = buffer.take()
     if not taken:
         return 0
@@ -32,7 +40,7 @@ def flush_events() -> int:
     except DatabaseError:
         buffer.put_back(taken)
         raise
-    ban_by_events({event.address for event, _count in taken if event.address}, timezone.now(), get_settings())
+    respond({event.address for event, _count in taken if event.address}, timezone.now(), get_settings())
     return len(taken)
 
 
@@ -51,21 +59,33 @@ def _row(event: SecurityEventData, count: int) -> SecurityEvent:
     )
 
 
-def ban_by_events(addresses: set[str], now: datetime, settings: Settings) -> list[str]:
-    """Ban those whose recent events weigh too much; returns the networks. The kill switch stops it."""
+def respond(addresses: set[str], now: datetime, settings: Settings) -> list[Ban]:
+    """Tell of, slow down, log out or ban those whose recent events weigh too much. The kill switch stops it."""
     if not addresses or settings.KILL_SWITCH:
         return []
     counted = facts.events_by_address(addresses, now - settings.BAN_WINDOW)
-    banned = []
-    for decision in rules.bans(counted, settings.BAN_SCORE, settings.BAN_FOR):
+    decided = rules.responses(counted, settings.BAN_SCORE, settings.BAN_FOR)
+    return [decision for decision in decided if _carry_out(decision, now - settings.BAN_WINDOW)]
+
+
+def _carry_out(decision: Ban, since: datetime) -> bool:
+    """Whether something new was done; each rung is an event of its own, once in the window."""
+    address = decision.network.partition("/")[0]
+    if decision.response != "notify":
         try:
-            blocks.ban(decision.network, decision.for_, decision.reason)
+            blocks.ban(decision.network, decision.for_, decision.reason, response=decision.response)
         except ActionRefused as error:
-            logger.warning("Not banned: %s", error)
-            continue
-        banned.append(decision.network)
-        record_event("address_banned", "info", address=decision.network.partition("/")[0], action="ban")
-    return banned
+            logger.warning("No answer to an attack: %s", error)
+            return False
+    kind, severity = TOLD[decision.response]
+    if facts.is_told(kind, address, since):
+        return False
+    if decision.response in ("log_out", "ban"):
+        sessions.end_sessions_of(decision.network)
+    # Not towards the next rung: what it answers counts already.
+    action = "report" if decision.response == "notify" else decision.response
+    record_event(kind, severity, address=address, field=decision.network, action=action)
+    return True
 
 
 def note_campaigns(now: datetime) -> list[Campaign]:

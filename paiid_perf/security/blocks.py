@@ -6,10 +6,11 @@ round of the background thread (FLUSH_INTERVAL).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_network
 
 from django.contrib.auth.base_user import AbstractBaseUser
@@ -24,7 +25,8 @@ from paiid_perf.exceptions import ActionRefused
 from paiid_perf.models import BlockedAddress
 from paiid_perf.security import background
 from paiid_perf.security.addresses import client_address, is_safelisted
-from paiid_perf.security.networks import Network, parse_address, parse_networks, within
+from paiid_perf.security.networks import Network, caller, parse_address, parse_networks, within
+from paiid_perf.security.types import Response
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,12 @@ def build(entries: Iterable[tuple[str, float]]) -> BlockList:
 
 
 _current = BlockList()
+_slowed = BlockList()
+#: Seconds between two answers that one process gives a network which is slowed down.
+PACE = 1.0
+#: When a slowed network was answered last (monotonic seconds).
+_answered: dict[str, float] = {}
+_HARSHNESS = ("delay", "log_out", "ban")
 
 
 def is_blocked(address: str) -> bool:
@@ -68,15 +76,35 @@ def is_blocked(address: str) -> bool:
     return bool(current.by_length) and current.blocks(address, time.time()) and not is_safelisted(address)
 
 
+def must_wait(address: str) -> int:
+    """Seconds after which a network that is slowed down may ask again; 0: it is answered now.
+
+    Nobody is kept waiting inside the server: a worker that sleeps is what an attacker wants.
+    """
+    slowed, now = _slowed, time.time()
+    if not slowed.by_length or not slowed.blocks(address, now) or is_safelisted(address):
+        return 0
+    network, tick = caller(address), time.monotonic()
+    if tick - _answered.get(network, -PACE) < PACE:
+        return math.ceil(PACE)
+    _answered[network] = tick
+    return 0
+
+
 @background.every_round
 def refresh() -> None:
     """Learn the present blocks from the database (never called by a request)."""
-    global _current
+    global _current, _slowed
     rows = BlockedAddress.objects.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
-    _current = build(
-        (network, expires.timestamp() if expires else float("inf"))
-        for network, expires in rows.values_list("network", "expires_at")
-    )
+    known = list(rows.values_list("network", "expires_at", "response"))
+    _current = build((network, _epoch(ends)) for network, ends, response in known if response == "ban")
+    _slowed = build((network, _epoch(ends)) for network, ends, response in known if response != "ban")
+    for network in [seen for seen in _answered if not _slowed.blocks(seen.partition("/")[0], time.time())]:
+        _answered.pop(network, None)
+
+
+def _epoch(expires: datetime | None) -> float:
+    return expires.timestamp() if expires else float("inf")
 
 
 def ban(
@@ -85,8 +113,11 @@ def ban(
     reason: str,
     by: AbstractBaseUser | None = None,
     request: HttpRequest | None = None,
+    response: Response = "ban",
 ) -> BlockedAddress:
-    """Block a network for a while (None: until somebody unblocks it); a longer block than there is wins.
+    """Block a network for a while (None: until somebody unblocks it), or slow it down.
+
+    Of two, the harsher response wins, and of two alike the longer.
 
     Raises:
         ActionRefused: it is no network, it holds a safelisted network or the caller's own address.
@@ -98,15 +129,24 @@ def ban(
             network=text,
             defaults={
                 "reason": reason[:200],
+                "response": response,
                 "expires_at": expires,
                 "created_by_id": getattr(by, "pk", None),
             },
         )
-        if row.expires_at is not None and (expires is None or expires > row.expires_at):
-            row.expires_at, row.reason = expires, reason[:200]
-            row.save(update_fields=["expires_at", "reason"])
+        if _outdoes(row, response, expires):
+            row.expires_at, row.reason, row.response = expires, reason[:200], response
+            row.save(update_fields=["expires_at", "reason", "response"])
     transaction.on_commit(refresh, robust=True)
     return row
+
+
+def _outdoes(row: BlockedAddress, response: Response, expires: datetime | None) -> bool:
+    harsher = _HARSHNESS.index(response) - _HARSHNESS.index(row.response)
+    if harsher or row.expires_at is None:
+        # What has run out gives way to anything.
+        return harsher > 0 or (row.expires_at is not None and row.expires_at <= timezone.now())
+    return expires is None or expires > row.expires_at
 
 
 def unban(network: str) -> bool:

@@ -17,6 +17,8 @@ from paiid_perf.security.networks import caller, parse_address
 from paiid_perf.security.types import Campaign, Trace
 
 WINDOW = timedelta(minutes=10)
+#: Somebody whose events weigh enough to be told of: the first rung of the ladder.
+SUSPICIOUS = "suspicious_address"
 KINDS = ("brute_force", "credential_stuffing", "scanning", "injection_campaign")
 FAILURES = frozenset({"login_failed", "login_locked"})
 INJECTIONS = frozenset({*(f"input_{kind}" for kind in detection.KINDS), "sql_built"})

@@ -86,6 +86,11 @@ class EventBuffer:
             self._of_address = {}
         return [(event, counts[key]) for key, event in first.items()]
 
+    def waiting(self) -> list[SecurityEventData]:
+        """What waits to be written, the first of each."""
+        with self._lock:
+            return list(self._first.values())
+
     def put_back(self, taken: list[tuple[SecurityEventData, int]]) -> None:
         """Return what could not be written; it merges with what came meanwhile."""
         for event, count in taken:

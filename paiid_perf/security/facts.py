@@ -22,6 +22,7 @@ from paiid_perf.conf import Settings
 from paiid_perf.models import BlockedAddress, SecurityEvent
 from paiid_perf.security import chain
 from paiid_perf.security.campaigns import FAILURES, INJECTIONS, KINDS, PROBES
+from paiid_perf.security.events import buffer
 from paiid_perf.security.networks import parse_networks
 from paiid_perf.security.rules import advisories, dangers, vulnerable
 from paiid_perf.security.sink import KIND
@@ -146,6 +147,17 @@ def known_campaigns(since: datetime) -> set[tuple[str, str]]:
     """(kind, first address of the network) of the campaigns that were noted already."""
     rows = SecurityEvent.objects.filter(kind__in=KINDS, at__gte=since).values_list("kind", "address")
     return {(kind, address or "") for kind, address in rows}
+
+
+def is_told(kind: str, address: str, since: datetime) -> bool:
+    """Whether there is an event of the kind about the address, written or waiting."""
+    waits = any(event.kind == kind and event.address == address for event in buffer.waiting())
+    return waits or SecurityEvent.objects.filter(kind=kind, address=address, at__gte=since).exists()
+
+
+def told(kind: str, since: datetime) -> int:
+    """How many addresses there are events of that kind about."""
+    return SecurityEvent.objects.filter(kind=kind, at__gte=since).values("address").distinct().count()
 
 
 def events_by_address(addresses: set[str], since: datetime) -> list[EventCount]:

@@ -11,6 +11,7 @@ import logging
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
+from ipaddress import ip_network
 from typing import Any, Literal
 
 from django.conf import settings as django_settings
@@ -229,6 +230,13 @@ def end_session(actor: Any, session: UserSession) -> None:
 def end_sessions(user: Any, keep: str | None = None) -> int:
     """End all of a user's sessions but the one with the key ``keep``; returns how many there were."""
     return _end(list(UserSession.objects.filter(user_id=user.pk).exclude(key=keep or "")))
+
+
+def end_sessions_of(network: str) -> int:
+    """End all sessions that began in a network, whosever they are; returns how many there were."""
+    place = ip_network(network)
+    ends = str(place.network_address), str(place.broadcast_address)
+    return _end(list(UserSession.objects.filter(address__range=ends)))
 
 
 def _end(sessions: list[UserSession]) -> int:

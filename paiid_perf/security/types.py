@@ -95,13 +95,18 @@ class EventCount:
     count: int
 
 
+#: The rungs of the ladder, the mildest first (what is below ``notify`` is only logged).
+Response = Literal["notify", "delay", "log_out", "ban"]
+
+
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """A decision to keep a network out for a while, with its reason."""
+    """A decision about a network for a while, with its reason."""
 
     network: str
     for_: timedelta
     reason: str
+    response: Response = "ban"
 
 
 # --- what many events together mean ----------------------------------------------------------------

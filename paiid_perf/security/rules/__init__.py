@@ -2,7 +2,7 @@
 
 from paiid_perf.security.rules.advisories import vulnerable
 from paiid_perf.security.rules.dangers import dangers
-from paiid_perf.security.rules.limits import WEIGHTS, bans, parse_rate
+from paiid_perf.security.rules.limits import LADDER, WEIGHTS, parse_rate, responses
 from paiid_perf.security.rules.measures import (
     AREA,
     EVENTS_WORST,
@@ -18,9 +18,9 @@ from paiid_perf.security.rules.measures import (
 __all__ = [
     "AREA",
     "EVENTS_WORST",
+    "LADDER",
     "MEASURES",
     "WEIGHTS",
-    "bans",
     "checks",
     "dangers",
     "departures",
@@ -28,6 +28,7 @@ __all__ = [
     "password_profile",
     "policies",
     "proposals",
+    "responses",
     "unsupported",
     "vulnerable",
 ]

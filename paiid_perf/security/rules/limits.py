@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 
 from paiid_perf.security.detection import KINDS
 from paiid_perf.security.networks import caller
-from paiid_perf.security.types import Ban, EventCount, Rate
+from paiid_perf.security.types import Ban, EventCount, Rate, Response
 
 # --- rates -------------------------------------------------------------------------------------------
 
@@ -40,10 +40,13 @@ WEIGHTS: dict[str, int] = {
     "high": 25,
     "critical": 100,
 }
+#: The ladder of OWASP AppSensor (log → notify → delay → log out → ban): the share of the score that leads to each
+#: rung, the harshest first. Everything is logged.
+LADDER: tuple[tuple[Response, float], ...] = (("ban", 1.0), ("log_out", 0.8), ("delay", 0.6), ("notify", 0.4))
 
 
-def bans(events: Iterable[EventCount], score: int, ban_for: timedelta) -> list[Ban]:
-    """The networks whose weighted events reach ``score`` (IPv6 by /64), each with its reason."""
+def responses(events: Iterable[EventCount], score: int, ban_for: timedelta) -> list[Ban]:
+    """What is to be done about each network by its weighted events (IPv6 by /64), with the reason."""
     sums: dict[str, int] = {}
     causes: dict[str, set[str]] = {}
     for event in events:
@@ -57,7 +60,12 @@ def bans(events: Iterable[EventCount], score: int, ban_for: timedelta) -> list[B
             network,
             ban_for,
             _("score %(sum)d: %(kinds)s") % {"sum": total, "kinds": ", ".join(sorted(causes[network]))},
+            response,
         )
         for network, total in sums.items()
-        if total >= score
+        if (response := _rung(total / score))
     ]
+
+
+def _rung(share: float) -> Response | None:
+    return next((response for response, least in LADDER if share >= least), None)

@@ -28,7 +28,8 @@ def _clean(perf: Any) -> Iterator[None]:
     events.buffer.reset()
     yield
     events.buffer.reset()
-    blocks._current = blocks.BlockList()
+    blocks._current = blocks._slowed = blocks.BlockList()
+    blocks._answered.clear()
 
 
 @pytest.fixture

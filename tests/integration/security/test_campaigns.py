@@ -29,6 +29,7 @@ def test_many_names_from_one_network_are_credential_stuffing(perf):
         "credential_stuffing": 1,
         "scanning": 0,
         "injection_campaign": 0,
+        "suspicious_address": 0,
     }
     actions.flush_events()
     event = SecurityEvent.objects.get(kind="credential_stuffing")

@@ -15,19 +15,12 @@ from django.utils import timezone
 
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ActionRefused
-from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent
-from paiid_perf.security import actions, background, blocks
-from paiid_perf.security.blocks import ban, is_blocked, unban
+from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent, UserSession
+from paiid_perf.security import actions, background, blocks, recorders
+from paiid_perf.security.blocks import ban, is_blocked, must_wait, unban
 from paiid_perf.security.events import CAPACITY, buffer, record_event
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def db_commits(db, django_capture_on_commit_callbacks):
-    """A database in which commits are seen (a ban is learned when it is committed)."""
-    with django_capture_on_commit_callbacks(execute=True):
-        yield
 
 
 def banned(network, **values):
@@ -182,6 +175,91 @@ def test_attacks_that_were_blocked_lead_to_a_ban_and_reports_do_not(perf):
     assert row.network == "203.0.113.7"
     assert "input_sqli" in row.reason
     assert row.expires_at is not None
+
+
+def fail_logins(times, address="203.0.113.7"):
+    """So many failed logins, and what the background makes of them."""
+    for _ in range(times):
+        record_event("login_failed", "low", address=address)
+    background.work()
+    background.work()
+
+
+def told():
+    """The kinds of what is told of the ladder."""
+    kinds = [kind for kind, _severity in actions.TOLD.values()]
+    return list(
+        SecurityEvent.objects.filter(kind__in=kinds)
+        .order_by("number")
+        .values_list("kind", "address", "action")
+    )
+
+
+@pytest.mark.django_db
+@patch.object(blocks, "PACE", 1_000.0)
+def test_each_rung_of_the_ladder_is_climbed_and_told_once(client, django_user_model):
+    user = django_user_model.objects.create_user("bob", password="s3cret-enough")
+    client.force_login(user)
+    here = {"REMOTE_ADDR": "203.0.113.7"}
+    own = UserSession.objects.get()
+    UserSession.objects.filter(pk=own.pk).update(address="203.0.113.7")
+
+    fail_logins(8)
+    assert told() == [("suspicious_address", "203.0.113.7", "report")]
+    assert dict(recorders.campaigns())["suspicious_address"] == 1
+    assert must_wait("203.0.113.7") == 0
+    assert not BlockedAddress.objects.exists()
+
+    fail_logins(4)
+    assert told()[1:] == [("address_slowed", "203.0.113.7", "delay")]
+    assert (must_wait("203.0.113.7"), must_wait("203.0.113.7"), must_wait("203.0.113.8")) == (0, 1_000, 0)
+    assert not is_blocked("203.0.113.7")
+    assert UserSession.objects.exists()
+
+    fail_logins(4)
+    assert told()[2:] == [("address_logged_out", "203.0.113.7", "log_out")]
+    assert not UserSession.objects.exists()
+    assert not client.session.exists(own.key)
+
+    fail_logins(4)
+    fail_logins(1)
+    assert told()[3:] == [("address_banned", "203.0.113.7", "ban")]
+    assert BlockedAddress.objects.get().response == "ban"
+    assert is_blocked("203.0.113.7")
+    assert client.get("/api/optimization/health", **here).status_code == 403
+
+
+@pytest.mark.django_db
+@patch.object(blocks, "PACE", 1_000.0)
+def test_a_slowed_network_is_answered_now_and_then_and_told_when_to_come_back(client):
+    fail_logins(12)
+    here = {"REMOTE_ADDR": "203.0.113.7"}
+    answers = [client.get("/api/optimization/health", **here) for _ in range(3)]
+    assert [answer.status_code == 429 for answer in answers] == [False, True, True]
+    assert answers[1].headers["Retry-After"] == "1000"
+    assert client.get("/api/optimization/health", REMOTE_ADDR="203.0.113.8").status_code != 429
+    with patch.object(blocks, "PACE", 0.0):
+        assert client.get("/api/optimization/health", **here).status_code != 429
+
+
+@pytest.mark.django_db
+def test_the_harsher_answer_wins_until_it_has_run_out():
+    banned("203.0.113.7", for_=HOUR)
+    banned("203.0.113.7", for_=2 * HOUR, response="delay")
+    assert BlockedAddress.objects.get().response == "ban"
+    BlockedAddress.objects.update(expires_at=timezone.now() - HOUR)
+    banned("203.0.113.7", response="delay")
+    assert BlockedAddress.objects.get().response == "delay"
+    assert not is_blocked("203.0.113.7")
+    banned("203.0.113.7", for_=timedelta(minutes=1))
+    assert is_blocked("203.0.113.7")
+
+
+@pytest.mark.django_db
+def test_the_ladder_spares_the_safelist(perf):
+    perf(SAFELIST=("203.0.113.0/24",))
+    fail_logins(30)
+    assert not BlockedAddress.objects.exists()
 
 
 @pytest.mark.django_db

@@ -169,14 +169,30 @@ def test_bans_follow_from_weights_and_say_why() -> None:
         EventCount("203.0.113.9", "login_failed", "low", 20),
         EventCount("203.0.113.10", "login", "info", 10_000),
     ]
-    decided = {ban.network: ban for ban in rules.bans(events, 100, timedelta(minutes=30))}
-    assert set(decided) == {"203.0.113.7", "203.0.113.9"}
+    decided = {one.network: one for one in rules.responses(events, 100, timedelta(minutes=30))}
+    assert {network: one.response for network, one in decided.items()} == {
+        "203.0.113.7": "ban",
+        "203.0.113.8": "log_out",
+        "203.0.113.9": "ban",
+    }
     assert "input_sqli" in decided["203.0.113.7"].reason
 
 
 def test_a_rotating_ipv6_network_is_banned_as_one() -> None:
     events = [EventCount(f"2001:db8::{n:x}", "input_xss", "high", 1) for n in range(1, 4)]
-    assert [ban.network for ban in rules.bans(events, 100, timedelta(hours=1))] == ["2001:db8::/64"]
+    decided = rules.responses(events, 100, timedelta(hours=1))
+    assert [(one.network, one.response) for one in decided] == [("2001:db8::/64", "ban")]
+
+
+@pytest.mark.parametrize(
+    ("failures", "response"),
+    [(1, None), (7, None), (8, "notify"), (12, "delay"), (16, "log_out"), (20, "ban"), (500, "ban")],
+)
+def test_the_ladder_is_climbed_rung_by_rung(failures, response) -> None:
+    """A person who mistypes a few times is not even told of."""
+    counted = [EventCount("203.0.113.7", "login_failed", "low", failures)]
+    decided = [one.response for one in rules.responses(counted, 100, timedelta(hours=1))]
+    assert decided == ([response] if response else [])
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 30)), max_size=8))
@@ -184,9 +200,11 @@ def test_more_events_never_unban(events) -> None:
     counted = [EventCount(f"203.0.113.{host}", "login_failed", "low", count) for host, count in events]
     more = [*counted, EventCount("203.0.113.1", "login_failed", "low", 5)]
     before, after = (
-        {ban.network for ban in rules.bans(some, 100, timedelta(hours=1))} for some in (counted, more)
+        {one.network: one.response for one in rules.responses(some, 100, timedelta(hours=1))}
+        for some in (counted, more)
     )
-    assert before <= after
+    rungs = [response for response, _share in reversed(rules.LADDER)]
+    assert all(rungs.index(after[network]) >= rungs.index(was) for network, was in before.items())
 
 
 TRUSTED = ("10.0.0.0/8", "2001:db8:ffff::/48")
