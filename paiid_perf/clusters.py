@@ -7,7 +7,6 @@ when it is gone. Replicas are not read: they may be behind a commit.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
@@ -80,7 +79,6 @@ class Whereabouts:
         self._nodes = list(nodes)
         self._ask = ask
         self._found: Node | None = None
-        self._lock = threading.Lock()
 
     def node(self) -> Node:
         """The node.
@@ -90,8 +88,8 @@ class Whereabouts:
         """
         found = self._found
         if found is None:
-            with self._lock:
-                found = self._found = self._found or self._look()
+            # Each thread for itself: behind a lock they would wait for each other's time-outs.
+            found = self._found = self._look()
         return found
 
     def moved(self, node: Node) -> None:
@@ -102,7 +100,7 @@ class Whereabouts:
         """The node does not answer: ask the others, and this one last."""
         if self._found == node:
             self._found = None
-        self._nodes.sort(key=lambda known: known == node)
+        self._nodes = sorted(self._nodes, key=lambda known: known == node)
 
     def _look(self) -> Node:
         for asked in self._nodes[:ASKED_AT_MOST]:
