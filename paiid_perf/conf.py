@@ -119,8 +119,9 @@ class Settings:
     """False: nobody is limited."""
     COMPRESS_MIN_BYTES: int = 1024
     """Responses under this size are not compressed; 0: none is."""
-    PERFORMANCE_HEADERS: Literal["off", "staff", "all"] = "staff"
-    """Who sees ``Server-Timing``, ``X-Cache`` and ``X-Response-Time``."""
+    PERFORMANCE_HEADERS: Literal["off", "staff", "internal", "all"] = "staff"
+    """Who sees ``Server-Timing``, ``X-Response-Time``, ``X-Cache``, ``Cache-Status`` and ``X-Request-ID``;
+    ``internal`` is Django's ``INTERNAL_IPS``."""
     TRUSTED_PROXIES: tuple[str, ...] = ()
     """Networks of the proxies in front; the client is the right-most hop that is not one of them."""
     SAFELIST: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 
+from django.conf import settings as django_settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.html import escape
@@ -16,6 +17,10 @@ from paiid_perf.api.limits import Allowance, Limit, retry_after
 from paiid_perf.conf import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+#: W3C Trace Context: version, trace, parent, flags; zeros and version ff are invalid, later versions may go on.
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+)
 
 
 @dataclass(slots=True)
@@ -29,9 +34,11 @@ class Timing:
     queries: int = 0
 
 
-def may_see(request: HttpRequest, settings: Settings) -> bool:
+def may_see(request: HttpRequest, settings: Settings, address: str) -> bool:
     """Whether the performance headers are for this client. Nobody is looked up to find out."""
     audience = settings.PERFORMANCE_HEADERS
+    if audience == "internal":
+        return address in django_settings.INTERNAL_IPS
     return audience == "all" or (audience == "staff" and known_staff(request))
 
 
@@ -52,9 +59,16 @@ def add_performance(
 
 
 def request_id(request: HttpRequest) -> str:
-    """The id that came with the request where it is a sound one, else a new one."""
+    """The id that came with the request where it is a sound one, or that of its trace (W3C), else a new one."""
     given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return given if _REQUEST_ID.fullmatch(given) else trace_id(request) or os.urandom(16).hex()
+
+
+def trace_id(request: HttpRequest) -> str:
+    """The trace that a valid ``traceparent`` names; empty where there is none. The header itself is left as it is."""
+    given = request.META.get("HTTP_TRACEPARENT", "")
+    found = _TRACEPARENT.fullmatch(given)
+    return found[1] if found and not (found[2] and given.startswith("00")) else ""
 
 
 def add_limits(response: HttpResponseBase, limit: Limit, allowance: Allowance) -> None:

@@ -323,7 +323,7 @@ class Passage:
         if self.limit is not None and self.reply.allowance is not None:
             headers.add_limits(response, self.limit, self.reply.allowance)
         timing.total = (perf_counter() - self.started) * 1000
-        if settings.PERFORMANCE_HEADERS != "off" and headers.may_see(self.request, settings):
+        if settings.PERFORMANCE_HEADERS != "off" and headers.may_see(self.request, settings, self.address):
             self._show(response)
         if self.trace is not None:
             self._record_of(response, self.trace)
