@@ -12,16 +12,16 @@ from typing import Any
 import psycopg
 
 from paiid_perf.contracts import QueryMeasure
-from paiid_perf.database.index_types import Catalog, Statement
+from paiid_perf.database.index_types import Catalog, Query, Statement
 from paiid_perf.database.rules.indexes import bind, retype
 from paiid_perf.database.rules.indexes.bind import bound, literals
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.retype import Complaint
-from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.session import Session, trusted
 
 _NAME = "paiid_perf_what_if"
 _PREPARE = f"PREPARE {_NAME} AS "
+_TYPES = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'paiid_perf_what_if'"
 REPETITIONS = 4
 #: Constants tried per statement when it is run again.
 VARIANTS = 3
@@ -36,23 +36,13 @@ class Run:
     timed_out: bool = False
 
 
-def parameter_types(session: Session, text: str) -> tuple[str, ...] | None:
-    """The types that the server infers for ``$1, $2 …``; None where it does not accept the text."""
-    said = _asked(session, repaired(text))
-    return said if isinstance(said, tuple) else None
-
-
 def _asked(session: Session, text: str) -> tuple[str, ...] | Complaint | None:
     """What the server makes of a text: its parameters' types, or where it stops understanding."""
     try:
         with session.reading() as connection:
-            connection.execute(trusted(f"{_PREPARE}{text}"))
-            try:
-                row = connection.execute(
-                    "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = %s", [_NAME]
-                ).fetchone()
-            finally:
-                connection.execute(trusted(f"DEALLOCATE {_NAME}"))
+            cursor = connection.execute(trusted(f"{_PREPARE}{text}\n;{_TYPES};DEALLOCATE {_NAME}"))
+            cursor.nextset()
+            row = cursor.fetchone()
         return tuple(row[0]) if row else None
     except psycopg.Error as error:
         if session.is_broken:
@@ -61,15 +51,19 @@ def _asked(session: Session, text: str) -> tuple[str, ...] | Complaint | None:
         return Complaint(int(at) - len(_PREPARE) - 1) if at else None
 
 
-def runnable(session: Session, text: str, values: Mapping[int, str]) -> str | None:
-    """The statement with typed constants for its parameters; None where the server does not accept it."""
+def runnable(session: Session, text: str, *values: Mapping[int, str]) -> Sequence[str]:
+    """The statement with typed constants for its parameters, once for each set of them; none where the server does not
+    accept it."""
     numbered, numbers = retype.prepared_text(text)
     found = retype.casts(numbered, lambda t: _asked(session, t))
     if found is None:
-        return None
+        return ()
     accepted, types = found
-    fits = retype.fitting({numbers[n]: v for n, v in values.items() if n in numbers}, types)
-    return bound(accepted, literals([retype.sql_type(t) for t in types], fits))
+    kinds = [retype.sql_type(t) for t in types]
+    fitting = (
+        retype.fitting({numbers[n]: v for n, v in own.items() if n in numbers}, types) for own in values
+    )
+    return [bound(accepted, literals(kinds, fits)) for fits in fitting]
 
 
 def explain(session: Session, sql: str, timeout: timedelta | None = None) -> Mapping[str, Any] | None:
@@ -154,18 +148,15 @@ def variants_of(
             yield text
 
 
-def skewed_of(session: Session, statement: Statement, catalog: Catalog) -> str | None:
-    """The statement asking for what is rare where much else is common; None where nothing is skewed, or it was
-    sampled, and so what it asks for is known."""
-    if statement.samples:
-        return None
-    try:
-        query = parse(statement.text, catalog)
-    except Unparsable:
-        return None
-    values = bind.rare(query, catalog)
-    common = bind.representative(query, catalog, statement)
-    return _with_ranges(session, statement, catalog, common | values) if values else None
+def texts_of(session: Session, statement: Statement, query: Query, catalog: Catalog) -> Sequence[str]:
+    """The statement with the constants that it is usually asked with, and, where what it compares is skewed and nobody
+    sampled it, with rare ones as well; none where the server does not accept it."""
+    sample = bind.sampled(statement)
+    if sample is not None:
+        return [bind.bound(statement.text, sample)]
+    usual = _with_ranges(statement, query, catalog, bind.representative(query, catalog, statement))
+    rare = bind.rare(query, catalog)
+    return runnable(session, statement.text, usual, *([{**usual, **rare}] if rare else []))
 
 
 def _variant(
@@ -180,14 +171,19 @@ def _variant(
         return None
     if query.write is not None and not writes:
         return None
-    return _with_ranges(session, statement, catalog, bind.representative(query, catalog, statement, variant))
+    values = _with_ranges(statement, query, catalog, bind.representative(query, catalog, statement, variant))
+    return next(iter(runnable(session, statement.text, values)), None)
 
 
 def _with_ranges(
-    session: Session, statement: Statement, catalog: Catalog, values: Mapping[int, str]
-) -> str | None:
+    statement: Statement, query: Query, catalog: Catalog, values: Mapping[int, str]
+) -> dict[int, str]:
+    """The values, with bounds of ranges that are spans of time or open on one side."""
+    simpler = retype.simplified(statement.text)
     try:
-        simpler = parse(retype.simplified(statement.text), catalog)
+        return {
+            **values,
+            **retype.ranges(parse(simpler, catalog) if simpler != statement.text else query, catalog),
+        }
     except Unparsable:
-        return runnable(session, statement.text, values)
-    return runnable(session, statement.text, {**values, **retype.ranges(simpler, catalog)})
+        return dict(values)

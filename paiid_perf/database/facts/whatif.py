@@ -75,6 +75,7 @@ class HypotheticalCosts:
         self._catalog = catalog
         self._model = model
         self._statements = {s.queryid: s for s, _ in pairs}
+        self._queries = {s.queryid: q for s, q in pairs}
         self._tables = {s.queryid: q.tables & catalog.tables.keys() for s, q in pairs}
         self._texts: dict[str, Sequence[_Text]] = {}
         self._known: dict[tuple[str, frozenset[IndexSpec]], float] = {}
@@ -131,9 +132,8 @@ class HypotheticalCosts:
         rows they return which of both they mean, that alone."""
         if queryid not in self._texts:
             statement = self._statements[queryid]
-            usual = next(plans.variants_of(self._session, statement, self._catalog, 1, writes=True), None)
-            skewed = plans.skewed_of(self._session, statement, self._catalog) if usual else None
-            found = [t for sql in (usual, skewed) if sql and (t := self._bare(queryid, sql))]
+            texts = plans.texts_of(self._session, statement, self._queries[queryid], self._catalog)
+            found = [t for sql in texts if (t := self._bare(queryid, sql))]
             self._texts[queryid] = _meant(found, statement)
         return self._texts[queryid]
 

@@ -66,4 +66,4 @@ def bare(node: Node) -> Node:
             return exp.Column(this=exp.to_identifier(n.name, quoted=True))
         return n
 
-    return node.copy().transform(strip)
+    return node.transform(strip)

@@ -14,6 +14,7 @@ from paiid_perf.database.rules.indexes.parse.trees import (
     Node,
     column_of,
     folded,
+    is_own,
     outermost_queries,
     own_columns,
     parameter_number,
@@ -75,7 +76,7 @@ class Names(ABC):
         def swap(n: Node) -> Node:
             if isinstance(n, exp.Query) and not isinstance(n, exp.Subquery):
                 return exp.Placeholder(this="subquery")
-            if not isinstance(n, exp.Column) or isinstance(n.this, exp.Star) or n.meta.get("own"):
+            if not isinstance(n, exp.Column) or isinstance(n.this, exp.Star) or is_own(n):
                 return n
             found = self._find(n, scope)
             if found is None:
@@ -85,7 +86,7 @@ class Names(ABC):
             self._use(found[1], scope.block)
             return found[1].copy()
 
-        return node.copy().transform(swap)
+        return node.transform(swap)
 
     def _use(self, node: Node, block: int) -> None:
         for column in node.find_all(exp.Column):
@@ -166,7 +167,7 @@ class Names(ABC):
             literal = self.bindings.values.get(number) if number in self.bindings.stable else None
             return sqlglot.parse_one(literal, read="postgres") if literal is not None else n
 
-        return node.copy().transform(swap) if self.bindings.stable else node
+        return node.transform(swap) if self.bindings.stable else node
 
     def _key(self, node: Node) -> tuple[str, bool]:
         node = without_text_cast(unparenthesised(node))

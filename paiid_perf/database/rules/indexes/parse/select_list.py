@@ -9,6 +9,9 @@ from paiid_perf.database.rules.indexes.parse.draft import Draft, Scope
 from paiid_perf.database.rules.indexes.parse.from_clause import FromClause
 from paiid_perf.database.rules.indexes.parse.trees import Node, aliases_of, folded, has_aggregate
 
+#: What groups by several keys at once; no index has such a key.
+_SEVERAL = (exp.Tuple, exp.Rollup, exp.Cube, exp.GroupingSets)
+
 
 class SelectList(FromClause):
     """Reads outputs, grouping, order and limit into a block."""
@@ -81,7 +84,7 @@ class SelectList(FromClause):
         draft.order = keys
 
     def _sort_key(self, node: Node, scope: Scope, descending: bool, nulls_first: bool) -> SortKey | None:
-        if any(True for _ in node.find_all(exp.AggFunc, exp.Window, exp.Query)):
+        if isinstance(node, _SEVERAL) or any(True for _ in node.find_all(exp.AggFunc, exp.Window, exp.Query)):
             return None
         resolved = self._resolved(node, scope)
         aliases = aliases_of(resolved)

@@ -10,7 +10,7 @@ from sqlglot import exp
 from paiid_perf.database.index_types import Catalog, JoinKind, Query, TableKey, Write
 from paiid_perf.database.rules.indexes.parse.draft import Bindings, Draft, Scope, Unparsable
 from paiid_perf.database.rules.indexes.parse.select_list import SelectList
-from paiid_perf.database.rules.indexes.parse.trees import Node, assigned, name_of, unwrapped
+from paiid_perf.database.rules.indexes.parse.trees import Node, assigned, name_of, unwrapped, without_places
 from paiid_perf.database.rules.indexes.texts import repaired
 
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -25,7 +25,7 @@ def parse(text: str, catalog: Catalog, bindings: Bindings | None = None) -> Quer
         Unparsable: sqlglot cannot read it, or it is no SELECT, INSERT, UPDATE, DELETE or MERGE.
     """
     try:
-        tree = sqlglot.parse_one(repaired(text), read="postgres")
+        tree = without_places(sqlglot.parse_one(repaired(text), read="postgres"))
     except (sqlglot.errors.SqlglotError, RecursionError) as error:
         raise Unparsable(str(error).splitlines()[0]) from error
     if not isinstance(tree, exp.Query | exp.Values | exp.Insert | exp.Update | exp.Delete | exp.Merge):

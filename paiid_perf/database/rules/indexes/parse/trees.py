@@ -19,13 +19,25 @@ def name_of(node: Node) -> str:
     return node if isinstance(node, str) else folded(node)
 
 
+def is_own(node: Node) -> bool:
+    """Whether the column is one that ``column_of`` made (asking ``meta`` would give every node a dict to copy)."""
+    return bool(node._meta) and bool(node.meta.get("own"))
+
+
+def without_places(tree: Node) -> Node:
+    """The tree without where each name stood in the text: to copy that takes longer than to copy the tree."""
+    for node in tree.walk():
+        node._meta = None
+    return tree
+
+
 def folded(node: Node) -> str:
     """An identifier as the catalogue spells it: folded to lower case unless quoted."""
     if node is None or isinstance(node, str):
         return node or ""
     if isinstance(node, exp.TableAlias):
         return folded(node.this)
-    quoted = bool(node.args.get("quoted")) or bool(node.meta.get("own"))
+    quoted = bool(node.args.get("quoted")) or is_own(node)
     name = str(node.name)
     return name if quoted else name.lower()
 
