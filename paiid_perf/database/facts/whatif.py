@@ -24,10 +24,12 @@ from paiid_perf.database.session import Session, trusted
 
 #: Access methods that HypoPG can imagine (1.3); the cost model stands in for the others.
 METHODS = frozenset({"btree", "hash", "brin"})
-_CREATE = psycopg.sql.SQL("SELECT indexname FROM hypopg_create_index({})")
+_CREATE = psycopg.sql.SQL(
+    "SELECT h.indexname FROM unnest({}::text[]) AS body, LATERAL hypopg_create_index(body) AS h"
+)
 _SAVEPOINT = "paiid_perf_imagined"
 #: How often the planner chooses among a statement's candidates, those chosen before taken away; FEW need no choosing.
-ROUNDS, FEW = 5, 12
+ROUNDS, FEW = 5, 3
 #: A statement's row count tells which constants it is asked with where those of others would return so many times more.
 CLEARLY = 4.0
 
@@ -42,6 +44,10 @@ class _Answer:
     """The share of the text's time that is believed to be left."""
 
 
+#: What is offered nothing uses nothing, and takes all its time.
+NOTHING = _Answer(frozenset(), frozenset(), 1.0)
+
+
 @dataclass(slots=True)
 class _Text:
     """A statement with constants, and what the planner says of it: its cost, processor time and rows as things are."""
@@ -50,12 +56,12 @@ class _Text:
     planned: float
     work: float
     rows: float
-    answers: list[_Answer] = field(default_factory=list)
+    answers: list[_Answer] = field(default_factory=lambda: [NOTHING])
 
-    def implied(self, offered: frozenset[IndexSpec]) -> float | None:
+    def implied(self, offered: frozenset[IndexSpec]) -> _Answer | None:
         """What the answers to other questions say: the best plan of many indexes is the best of any of them that
         include those it uses."""
-        return next((a.share for a in self.answers if a.used <= offered <= a.offered), None)
+        return next((a for a in self.answers if a.used <= offered <= a.offered), None)
 
 
 class HypotheticalCosts:
@@ -108,24 +114,25 @@ class HypotheticalCosts:
         texts = self._asked_with(queryid)
         if not texts:
             return self._model.cost(queryid, added)
-        shares = [self._share(queryid, text, possible) for text in texts]
-        if None in shares:
+        answers = [self._answer(queryid, text, possible) for text in texts]
+        if None in answers:
             return texts[0].planned * self._ratio(queryid, added, frozenset())
-        return texts[0].planned * geometric_mean(s for s in shares if s)
+        return texts[0].planned * geometric_mean(a.share for a in answers if a)
 
-    def _share(self, queryid: str, text: _Text, offered: frozenset[IndexSpec]) -> float | None:
-        """The share of a text's time that is left with the indexes; None where the server refuses to say."""
-        share = text.implied(offered)
-        if share is not None or not offered:
-            return share or 1.0
+    def _answer(self, queryid: str, text: _Text, offered: frozenset[IndexSpec]) -> _Answer | None:
+        """What a text does with the indexes; None where the server refuses to say."""
+        known = text.implied(offered)
+        if known is not None:
+            return known
         specs = sorted(offered, key=repr)
         plan = self._explained(text.sql, specs)
         if plan is None:
             return None
         facts = Facts(self._by_name(queryid), {f"<{n}>": s for n, s in enumerate(specs)})
         share = believed(planned(plan, facts) / text.planned, reckoned(plan, facts) / text.work)
-        text.answers.append(_Answer(offered, _picked(plan, specs), share))
-        return share
+        answer = _Answer(offered, _picked(plan, specs), share)
+        text.answers.append(answer)
+        return answer
 
     def _asked_with(self, queryid: str) -> Sequence[_Text]:
         """The statement with constants: usual ones, and rare ones where values are skewed; where its calls tell by the
@@ -190,8 +197,8 @@ class HypotheticalCosts:
         """Of all those offered at once, the ones that the planner picks; None where it cannot be asked."""
         if not offered:
             return frozenset()
-        shown = [self._explained(t.sql, offered) for t in self._asked_with(queryid)]
-        picked = [_picked(plan, offered) for plan in shown if plan is not None]
+        told = [self._answer(queryid, text, frozenset(offered)) for text in self._asked_with(queryid)]
+        picked = [answer.used for answer in told if answer is not None]
         return frozenset[IndexSpec]().union(*picked) if picked else None
 
     def _imaginable(self, spec: IndexSpec) -> bool:
@@ -218,20 +225,21 @@ class HypotheticalCosts:
             psycopg.Error: the server refuses one of them; the savepoint is still there.
         """
         assert self._connection is not None
+        bodies = [names.create_sql(s, "imagined", concurrently=False) for s in specs]
         questions = [
             f"SAVEPOINT {_SAVEPOINT}",
             "SELECT hypopg_reset()",
-            *(_CREATE.format(names.create_sql(s, "imagined", concurrently=False)).as_string() for s in specs),
+            *([_CREATE.format(bodies).as_string()] if bodies else []),
             f"EXPLAIN (FORMAT JSON) {sql}",
             f"RELEASE SAVEPOINT {_SAVEPOINT}",
         ]
         cursor = self._connection.execute(trusted(";\n".join(questions)))
-        rows: list[Any] = []
+        shown: list[list[Any]] = []
         while True:
             if cursor.description:
-                rows.append(next(iter(_values(cursor.fetchone()))))
+                shown.append([next(iter(_values(row))) for row in cursor.fetchall()])
             if not cursor.nextset():
-                return rows[-1], [str(name) for name in rows[1:-1]]
+                return shown[-1][0], [str(name) for name in shown[1]] if bodies else []
 
 
 def _returned(plan: Mapping[str, Any]) -> float:
