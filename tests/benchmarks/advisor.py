@@ -39,6 +39,7 @@ from tests.benchmarks.advisor_clinic import CLINIC
 from tests.benchmarks.advisor_desk import DESK
 from tests.benchmarks.advisor_oltp import OLTP, Mix, Pass
 from tests.benchmarks.advisor_retail import RETAIL
+from tests.benchmarks.advisor_single import picked
 from tests.benchmarks.advisor_tpch import TPCH
 from tests.benchmarks.advisor_workload import Template, Workload
 
@@ -249,6 +250,21 @@ def every_column(url: str, workload: Workload | Mix) -> Advised:
     return Advised([f"CREATE INDEX ON {table} ({column})" for table, column in found])
 
 
+def single_columns(url: str, workload: Workload | Mix) -> Advised:
+    """index_advisor's way, where the server has HypoPG."""
+    if isinstance(workload, Mix):
+        return Advised((), note="for queries only")
+    began = perf_counter()
+    with open_database(url) as connection:
+        try:
+            connection.execute("CREATE EXTENSION IF NOT EXISTS hypopg")
+        except psycopg.errors.FeatureNotSupported:
+            return Advised((), note="the server has no HypoPG")
+        texts = [t.make(Random(f"{t.name}{seed}")) for t in workload.queries for seed in SEEN]
+        found = picked(connection, texts, connection.execute(_COLUMNS).fetchall())
+    return Advised(found, perf_counter() - began)
+
+
 def foreign_keys(url: str, workload: Workload | Mix) -> Advised:
     """What Django's ``ForeignKey`` makes by itself."""
     return Advised([f"CREATE INDEX ON {table} ({column})" for table, column in workload.foreign_keys])
@@ -298,6 +314,7 @@ def index_optimizer(url: str, workload: Workload | Mix) -> Advised:
 ADVISORS: Mapping[str, Callable[[str, Workload | Mix], Advised]] = {
     "ours_estimated": ours_estimated,
     "ours_hypopg": ours_hypopg,
+    "single_columns": single_columns,
     "foreign_keys": foreign_keys,
     "django_index_optimizer": index_optimizer,
     "every_column": every_column,

@@ -15,6 +15,7 @@ from paiid_perf.database.rules.indexes.parse import parse
 from paiid_perf.database.rules.indexes.partners import corrected
 from paiid_perf.database.rules.indexes.reckon import late, reckoned
 from paiid_perf.database.rules.indexes.select import Item, Problem, select
+from paiid_perf.database.rules.indexes.size import index_bytes
 from tests.unit.database.test_index_reckon import facts
 from tests.unit.database.test_index_rules import catalog, index, make_table, spec
 
@@ -208,3 +209,10 @@ def test_an_index_is_weak_only_against_what_the_others_left() -> None:
     tables = {"q": frozenset({"public.t"})}
     problem = Problem([Statement("q", "q", 10, 1e6)], tables, Halves(), items, 64 << 20, 0.1)
     assert len(select(problem).picks) == 2
+
+
+@pytest.mark.parametrize("kind", ["numeric(15,2)", "double precision", "character(10)", "integer[]", "jsonb"])
+def test_equal_keys_of_types_that_may_look_different_are_stored_each(kind: str) -> None:
+    plain, unalike = with_column("kind"), with_column("kind", type=kind)
+    sizes = [index_bytes(spec("kind"), known.tables["public.t"]) for known in (plain, unalike)]
+    assert sizes[1] > 2 * sizes[0]
