@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -125,3 +126,11 @@ def browser(mode: str, cache_kind: str, site: None) -> Browser:
 def another(mode: str, browser: Browser) -> Browser:
     """Somebody else."""
     return Browser(mode)
+
+
+@pytest.fixture
+def dead_port() -> int:
+    """A port that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
