@@ -164,15 +164,14 @@ class _AtSlot:
         self.whereabouts = whereabouts
         super().__init__(**options)
 
-    def connect(self) -> None:
+    def _connect(self) -> Any:
+        # What redis-py opens a socket with, whichever way it came to have none.
         here: Any = self
-        if here._sock:
-            return
         node = here.host, here.port = self.whereabouts.node()
         try:
-            super().connect()  # type: ignore[misc]
+            return super()._connect()  # type: ignore[misc]
         except (RedisError, OSError):
-            self.whereabouts.lost(node)
+            self.whereabouts.lost(Node(*node))
             raise
 
     def disconnect(self, *args: Any) -> None:

@@ -30,7 +30,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.db.models.signals import m2m_changed, post_delete, post_save
 from redis import Redis
-from redis.exceptions import NoScriptError, TimeoutError
+from redis.exceptions import AskError, NoScriptError, TimeoutError, TryAgainError
 
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ConfigurationError
@@ -282,10 +282,22 @@ def _redis_versions(client: Redis, tags: Sequence[str]) -> tuple[int, ...]:
 
 
 def _redis_bump(client: Redis, tags: Sequence[str]) -> bool:
-    run_script(client, _BUMP_LUA, _keys(tags), [tag_ttl(tag) for tag in tags])
+    try:
+        run_script(client, _BUMP_LUA, _keys(tags), [tag_ttl(tag) for tag in tags])
+    except (TryAgainError, AskError):
+        _lose_in_cluster(tags)
     if redis_gate.may_fail_over():
         _replicas.receive(client)
     return True
+
+
+def _lose_in_cluster(tags: Sequence[str]) -> None:
+    """While a slot moves, no script finds all of its keys on one node. A tag that is lost starts above all that was
+    computed before, so losing it does what a bump does; one key at a time is found wherever it is."""
+    backend: Any = caches[get_settings().CACHE]
+    everywhere = backend.client.get_client(write=True)
+    for tag in tags:
+        everywhere.delete(tag_key(tag))
 
 
 class _Replicas:

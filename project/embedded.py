@@ -19,13 +19,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
+from redis import Connection
 
 ROOT = Path(__file__).resolve().parent.parent
 #: An account that every Unix has; PostgreSQL refuses to run as root.
@@ -395,6 +396,93 @@ def start_replicated(directory: Path) -> Iterator[Replicated]:
         watches = (b"INFO sentinel\r\n", b"status=ok", b"slaves=1")
         _wait_for("Sentinel", lambda: _says(sentinel.port, *watches), _running(sentinel), _log(sentinel))
         yield Replicated(primary, replica, sentinel)
+
+
+#: Hash slots of a cluster.
+SLOTS = 16_384
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Primaries that share the slots, and a replica of each."""
+
+    nodes: tuple[Valkey, ...]
+
+    @property
+    def primaries(self) -> tuple[Valkey, ...]:
+        """Those that the slots were given to."""
+        return self.nodes[: len(self.nodes) // 2]
+
+    def of_slot(self, slot: int) -> Valkey:
+        """The node that serves the slot, as the nodes that run say of each other."""
+        running = next(node for node in self.nodes if node.process is not None)
+        for first, last, (_host, port, *_), *_replicas in ask(running, "CLUSTER", "SLOTS"):
+            if first <= slot <= last:
+                return next(node for node in self.nodes if node.port == port)
+        raise RuntimeError(f"nobody serves slot {slot}")
+
+
+def ask(node: Valkey, *words: Any) -> Any:
+    """What the node answers to a command, as it answers."""
+    line = Connection(  # type: ignore[no-untyped-call]
+        host="127.0.0.1", port=node.port, socket_timeout=5, decode_responses=True
+    )
+    try:
+        line.send_command(*words)  # type: ignore[no-untyped-call]
+        return line.read_response()
+    finally:
+        line.disconnect()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def start_cluster(directory: Path, primaries: int = 3) -> Iterator[Cluster]:
+    """A cluster with a replica for each primary, for the length of a ``with`` block.
+
+    Raises:
+        RuntimeError: the wheel is not installed, or a server does not start (with the end of its log).
+    """
+    with ExitStack() as stack:
+        nodes = []
+        for number in range(2 * primaries):
+            node = start_valkey(directory / f"node{number}", fresh=True, options=_in_cluster())
+            stack.callback(node.stop)
+            nodes.append(node)
+        cluster = Cluster(tuple(nodes))
+        _give_slots(cluster)
+        for node in nodes[1:]:
+            ask(nodes[0], "CLUSTER", "MEET", "127.0.0.1", node.port, node.options["cluster-port"])
+        _until_all(nodes, lambda node: f"cluster_known_nodes:{len(nodes)}" in ask(node, "CLUSTER", "INFO"))
+        for primary, replica in zip(cluster.primaries, nodes[primaries:], strict=True):
+            ask(replica, "CLUSTER", "REPLICATE", ask(primary, "CLUSTER", "MYID"))
+        _until_all(nodes, lambda node: "cluster_state:ok" in ask(node, "CLUSTER", "INFO"))
+        _until_all(
+            nodes[primaries:], lambda node: "master_link_status:up" in ask(node, "INFO", "replication")
+        )
+        yield cluster
+
+
+def _in_cluster() -> dict[str, str]:
+    return {
+        "cluster-enabled": "yes",
+        "cluster-config-file": "nodes.conf",
+        "cluster-port": str(free_port()),
+        "cluster-node-timeout": str(DOWN_AFTER_MS),
+        "repl-diskless-sync-delay": "0",
+    }
+
+
+def _give_slots(cluster: Cluster) -> None:
+    count = len(cluster.primaries)
+    for number, node in enumerate(cluster.primaries):
+        first, last = SLOTS * number // count, SLOTS * (number + 1) // count - 1
+        ask(node, "CLUSTER", "ADDSLOTSRANGE", first, last)
+        # Two nodes of the same epoch would quarrel about who is who for a while.
+        ask(node, "CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+
+
+def _until_all(nodes: Iterable[Valkey], is_so: Callable[[Valkey], bool]) -> None:
+    for node in nodes:
+        _wait_for("The cluster", functools.partial(is_so, node), _running(node), _log(node))
 
 
 def _says(port: int, question: bytes, *wanted: bytes) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gc
-import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,12 @@ from redis.sentinel import SentinelConnectionPool
 
 from paiid_perf import invalidation
 from paiid_perf.api import wire
-from paiid_perf.cache import get, get_or_compute
+from paiid_perf.cache import get
 from paiid_perf.cache import set as keep
 from paiid_perf.cache.keys import storage_key
 from paiid_perf.stores import redis_gate
 from project.embedded import Replicated, start_replicated
+from tests.integration.cache.failover import Load, answers, until
 
 TAG = "sentinel.thing"
 
@@ -68,63 +67,6 @@ def _hang_up() -> None:
         del hosts[key]
 
 
-def _until(is_so: Callable[[], bool]) -> None:
-    """Bounded by what a loaded machine may take, not by what is expected."""
-    ends, pause = time.monotonic() + 30, threading.Event()
-    while not is_so():
-        assert time.monotonic() < ends
-        pause.wait(0.02)
-
-
-#: What the response cache asks with.
-SCRIPT = wire.Script("return 'up'")
-
-
-def _answers() -> bool:
-    return redis_gate.over(lambda pool: bool(wire.call(pool, SCRIPT, [], []) == b"up"), False)
-
-
-class Load:
-    """Threads that read one value while another changes what it is computed from."""
-
-    def __init__(self) -> None:
-        self.row = self.committed = 0
-        self.failures: list[BaseException] = []
-        self.stale = 0
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._guarded, args=(work,)) for work in self._works()]
-
-    def _works(self) -> list[Callable[[], None]]:
-        return [self._read, self._read, self._write]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(30)
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            while not self._stop.wait(0.002):
-                work()
-        except BaseException as error:
-            self.failures.append(error)
-
-    def _read(self) -> None:
-        before = self.committed
-        self.stale += get_or_compute("value", lambda: self.row, tags=[TAG]) < before
-
-    def _write(self) -> None:
-        # As a transaction does: the row is there first, then the tag is bumped, then the caller goes on.
-        self.row += 1
-        invalidation.bump([TAG])
-        self.committed = self.row
-
-
 def _of_replica(servers_of: Replicated) -> bool:
     return redis_gate.call(lambda client: client.info("server")["tcp_port"] == servers_of.replica.port, False)
 
@@ -133,15 +75,15 @@ def test_a_primary_dies_under_load(servers_of: Replicated) -> None:
     assert keep("fresh", "value")
     assert keep("old", "value", tags=["sentinel.other"])
     invalidation.bump(["sentinel.other"])
-    assert _answers()
-    with Load() as load:
+    assert answers()
+    with Load(TAG) as load:
         servers_of.primary.kill()
-        _until(lambda: _of_replica(servers_of) and not invalidation.has_pending([TAG]))
+        until(lambda: _of_replica(servers_of) and not invalidation.has_pending([TAG]))
         done = load.committed
-        _until(lambda: load.committed > done)
+        until(lambda: load.committed > done)
     assert load.failures == []
     assert load.stale == 0
-    _until(_answers)
+    until(answers)
     assert get("fresh") == "value", "what the replica had is there still"
     assert redis_gate.call(lambda client: client.exists(storage_key("standard", "old")), 0)
     assert get("old", tags=["sentinel.other"]) is None, "and what it heard was old is old"
