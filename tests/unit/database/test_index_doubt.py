@@ -216,3 +216,13 @@ def test_equal_keys_of_types_that_may_look_different_are_stored_each(kind: str) 
     plain, unalike = with_column("kind"), with_column("kind", type=kind)
     sizes = [index_bytes(spec("kind"), known.tables["public.t"]) for known in (plain, unalike)]
     assert sizes[1] > 2 * sizes[0]
+
+
+def test_no_index_has_a_key_that_is_several_groupings() -> None:
+    for grouping in (
+        "ROLLUP (kind, customer)",
+        "CUBE (kind, customer)",
+        "GROUPING SETS ((kind), (customer))",
+    ):
+        text = f"SELECT kind, count(*) FROM t GROUP BY {grouping}"
+        assert parse(text, catalog(make_table())).blocks[0].group == ()
