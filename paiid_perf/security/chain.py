@@ -121,8 +121,7 @@ def verify(last: int | None = None) -> ChainState:
     """
     with transaction.atomic():
         chain = SecurityChain.objects.filter(name=NAME).first()
-        if chain is None or not (chain.number or chain.seal):
-            # Not begun: the row alone is no link, and nobody has sealed it yet.
+        if chain is None:
             return ChainState(0, _first_number(), "no_chain") if _first_number() else ChainState(0)
         if not chain.seal or not any(_same(seal(key, chain), chain.seal) for key in keys()):
             return ChainState(0, chain.number, "seal")
