@@ -178,6 +178,10 @@ def _variants(text: str) -> Iterator[str]:
         yield once
         if "%25" in text and _PERCENT.search(once):
             yield unquote(once).lower()
+        if "\0" in once:
+            yield once.replace("\0", "")
+    if "+" in text and " " not in text and "://" not in text:
+        yield text.replace("+", " ")
     if "&" in text and _ENTITY.search(text):
         yield unescape(text).lower()
     if "\\" in text and _ESCAPED_QUOTE.search(text):

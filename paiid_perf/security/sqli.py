@@ -37,6 +37,7 @@ _TOKEN = re.compile(
     | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
     | exec{_GAP}(?:master\b|@|\w*[sx]p_\w+) | exec(?:ute)?\s*\( | set{_GAP}@+\w+ | waitfor{_GAP}(?:delay|time)\b
     | into{_GAP}(?:(?:out|dump)file\b|@\w+) | procedure{_GAP}analyse\b | (?:load{_GAP}data|bulk{_GAP}insert)\b
+    | (?:backup|restore|attach|detach){_GAP}(?:database|log)\b | do{_GAP}\$\w*\$ | on{_GAP}duplicate{_GAP}key\b
     | (?:grant|revoke){_GAP}[a-z, ]{{2,60}}{_GAP}on\b
     | (?:similar{_GAP}to|sounds{_GAP}like)\b
     | </[a-z][\w-]*\s{0, 9}>
@@ -114,6 +115,12 @@ _HEADS = {
     "execute": "Z",
     "set": "Z",
     "load": "Z",
+    "backup": "Z",
+    "restore": "Z",
+    "attach": "Z",
+    "detach": "Z",
+    "do": "Z",
+    "on": "Y",
     "bulk": "Z",
     "grant": "Z",
     "revoke": "Z",
@@ -229,7 +236,7 @@ _ANYWHERE = re.compile(
     | [&H](?:f[^;&wCn]{0,30}n?[^;&wCn]{0,8}|g[1sv,]{0,9})[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
     | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
-    | W[1sSv] | Y[sS1] | Y\Z
+    | W[1sSv] | Y[sS1] | Y\Z | Ynn=
     | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&wln])
     | [&H]1j1(?![nw])                                      # AND 1 IS NOT NULL
     | [=o&|,;EQHsS1UlRL]x(?:[SfXEQ]|[1sv](?![nw]))          # a call that waits, raises or reads
@@ -250,6 +257,7 @@ _BARE = re.compile(
     | \A1(?:o1)*Z | \A1(?:o1)+U\Z
     | \A[1sv][;]?c?U[aEQ]
     | \A[1sv]?[&|][1sv];?c\Z
+    | \A(?:1o){0,3}f[1s]=[1s],[1s],[1s]
     | \A1(?:o1)*Y | \A1(?:o1)*Unf1,                     # INTO OUTFILE, UNION VALUES ROW(1,
     """,
     re.X,
@@ -296,7 +304,7 @@ _HINT = re.compile(
     r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
     rf"|\b(?:and|or|xor|where|when)\b(?:[\s(!~+-]|\#[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
-    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|grant|revoke|shutdown)\b"
+    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|grant|revoke|shutdown|do|backup|attach)\b"
     r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
     re.S,
 )

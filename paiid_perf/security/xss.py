@@ -72,7 +72,7 @@ _URL_CONTEXT = re.compile(
     r"javascript)|image/svg|application/x(?:html|ml|-javascript))[^,]{0,60},)"
 )
 _LINK_ASSIGNED = re.compile(
-    r"(?:=|\]\()\s*[\"'`<]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
+    r"(?:=|\](?:\(|:)|<)\s*[\"'`<]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
 )
 _SCRIPTING_CSS = re.compile(
     r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:\s{0,8}expression\s{0,8}\("
@@ -87,7 +87,7 @@ _JS_BREAK_OUT = re.compile(
 )
 #: What a template engine in the browser evaluates, and the way from any value to ``Function``
 #: (https://portswigger.net/research/xss-without-html-client-side-template-injection-with-angularjs).
-_TEMPLATE = re.compile(r"constructor[\s\])\"']{0,4}\(\s{0,4}[\"'`]")
+_TEMPLATE = re.compile(r"constructor[\s\])\"']{0,4}\(\s{0,4}[\"'`]|\$(?:eval|on\.constructor)\s{0,4}\(")
 _OPENING = re.compile(r"\{\{|[$#]\{")
 _CALL = re.compile(r"\b(?:alert|confirm|prompt|eval|fetch|import|settimeout)\s{0,4}[(`]")
 _MARKUP = re.compile(
@@ -214,6 +214,9 @@ def _is_scripting(element: str, name: str, value: str) -> bool:
         return bool(_CSS.search(_plain_css(value)))
     if name == "srcdoc":
         return True
+    if element == "base" and name == "href":
+        # Every relative address of the page, scripts too, leads there from now on.
+        return bool(value)
     if name in _URLS or name.endswith(":href"):
         return bool(value) and bool(_SCRIPT_URL.match(_URL_NOISE.sub("", value).lower()))
     if element == "meta" and name == "charset":
