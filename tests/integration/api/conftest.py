@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.cache import caches
-from django.test import AsyncClient, Client
+from django.db import connection
+from django.test import AsyncClient, Client, TestCase
 
 from paiid_perf import invalidation
 from paiid_perf.api import responses
@@ -53,6 +55,17 @@ DECLARED = (
 )
 
 
+@contextmanager
+def committed() -> Iterator[None]:
+    """As if what is saved here were committed at the end: while a commit is pending, nothing is given from the cache.
+
+    Django's own helper leaves the hooks it ran where they wait for the test's transaction to end.
+    """
+    with TestCase.captureOnCommitCallbacks(execute=True) as hooks:
+        yield
+    del connection.run_on_commit[len(connection.run_on_commit) - len(hooks) :]
+
+
 class Browser:
     """A client that keeps its cookies, sync or async underneath."""
 
@@ -72,7 +85,9 @@ class Browser:
         return self.client.post(path, headers=headers)
 
     def login(self, user: Any) -> None:
-        self.client.force_login(user)
+        """Log in, and have the cache hear of it (``last_login``)."""
+        with committed():
+            self.client.force_login(user)
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -1,28 +1,37 @@
-"""One user's answer must never reach another: twenty ways to try."""
+"""One user's answer must never reach another: more than twenty ways to try (two more are in test_peer_faults)."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 
+from paiid_perf.api.types import EditedClass, ResponseStrategy
+from paiid_perf.registry import registry
 from tests.integration.api import views
-from tests.integration.api.conftest import Browser
+from tests.integration.api.conftest import Browser, committed
 
 pytestmark = pytest.mark.django_db
+DAY, MOMENT = timedelta(days=1), timedelta(microseconds=1)
 #: Django's AsyncClient has one address and one host, and ASGI requests have no environ.
 ONLY_SYNC = pytest.mark.parametrize("mode", ["sync"], indirect=True)
 
 
 @pytest.fixture
 def ann() -> Any:
-    return get_user_model().objects.create_user("ann")
+    return user("ann")
 
 
 @pytest.fixture
 def bob() -> Any:
-    return get_user_model().objects.create_user("bob")
+    return user("bob")
+
+
+def user(name: str) -> Any:
+    with committed():
+        return get_user_model().objects.create_user(name)
 
 
 def text(response: Any) -> str:
@@ -48,9 +57,10 @@ def test_public_answer_for_nobody_is_not_given_to_a_user(
 def test_users_are_kept_apart(browser: Browser, another: Browser, ann: Any, bob: Any, scope: str) -> None:
     browser.login(ann)
     another.login(bob)
-    for _ in range(2):
-        assert text(browser.get(f"/{scope}/who/")) == "I am ann"
-        assert text(another.get(f"/{scope}/who/")) == "I am bob"
+    for cache in ("MISS", "HIT") if scope == "user" else ("BYPASS", "BYPASS"):
+        one, two = browser.get(f"/{scope}/who/"), another.get(f"/{scope}/who/")
+        assert [text(one), text(two)] == ["I am ann", "I am bob"]
+        assert {one["X-Cache"], two["X-Cache"]} == {cache}  # else nothing is tried here
 
 
 def test_after_logging_out_the_answer_is_nobodys(browser: Browser, ann: Any) -> None:
@@ -185,3 +195,42 @@ def test_an_error_is_not_kept(browser: Browser) -> None:
         answers = [browser.get(f"/shared/{view}/") for _ in range(2)]
         assert [a.status_code for a in answers] == [status] * 2
         assert answers[0].content != answers[1].content
+
+
+@pytest.mark.parametrize("to", ["public", "user"])
+def test_a_class_edited_to_another_strategy_keeps_users_apart(
+    browser: Browser, another: Browser, ann: Any, bob: Any, to: str
+) -> None:
+    browser.login(ann)
+    another.login(bob)
+    for strategy in ("user" if to == "public" else "public", to):
+        with registry.temporarily(EditedClass("user", {"cache": strategy})):
+            for _ in range(2):
+                assert text(browser.get("/user/who/")) == "I am ann"
+                assert text(another.get("/user/who/")) == "I am bob"
+                assert text(Browser("sync").get("/user/who/")) == "I am nobody"
+
+
+@pytest.mark.parametrize(
+    "allowed", [{"stale_while_revalidate": DAY, "ttl": MOMENT}, {"stale_if_error": DAY, "ttl": MOMENT}]
+)
+def test_an_old_answer_is_nobody_elses_either(
+    browser: Browser, another: Browser, ann: Any, bob: Any, allowed: dict[str, timedelta]
+) -> None:
+    old = ResponseStrategy("user", scope="user", **allowed)
+    browser.login(ann)
+    another.login(bob)
+    with registry.temporarily(old):
+        for _ in range(3):
+            assert text(browser.get("/user/who/")) == "I am ann"
+            assert text(another.get("/user/who/")) == "I am bob"
+
+
+def test_another_users_etag_gives_no_answer_away(
+    browser: Browser, another: Browser, ann: Any, bob: Any
+) -> None:
+    browser.login(ann)
+    another.login(bob)
+    etags = [browser.get("/user/who/").headers.get("ETag", '"none"') for _ in range(2)]
+    for etag in etags:
+        assert text(another.get("/user/who/", If_None_Match=etag)) == "I am bob"
