@@ -4,15 +4,24 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('paiid_perf', '0010_endpoint_rules'),
+        ("paiid_perf", "0010_endpoint_rules"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='blockedaddress',
-            name='response',
-            field=models.CharField(choices=[('delay', 'slowed down'), ('log_out', 'logged out and slowed down'), ('ban', 'blocked')], default='ban', editable=False, max_length=10, verbose_name='what is done'),
+            model_name="blockedaddress",
+            name="response",
+            field=models.CharField(
+                choices=[
+                    ("delay", "slowed down"),
+                    ("log_out", "logged out and slowed down"),
+                    ("ban", "blocked"),
+                ],
+                default="ban",
+                editable=False,
+                max_length=10,
+                verbose_name="what is done",
+            ),
         ),
     ]
