@@ -26,7 +26,7 @@ from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.conf import Settings
 from paiid_perf.invalidation import UNHEARD, rows_in_doubt
 from paiid_perf.telemetry import recorder
-from paiid_perf.telemetry.trace import Trace
+from paiid_perf.telemetry.trace import Trace, Watched
 
 HITS = frozenset({"HIT", "STALE"})
 #: Share of requests in which repeating queries are looked for.
@@ -351,14 +351,8 @@ class Passage:
         recorder.request(endpoint, status, ms, trace.queries, trace.db * 1000, size)
         if self.cache and self.lookup is not None:
             self._record_cache(endpoint, ms)
-        if trace.statements is not None:
-            recorder.count("api.watched", endpoint)
-            for line, asked, times in trace.repeated():
-                recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
-            for line, asked, rows in trace.long():
-                recorder.gauge("api.lists", f"{endpoint}|{line}|{asked}", rows)
-            for mark, line, asked, took in trace.slowest():
-                recorder.gauge("api.statement_ms", f"{endpoint}|{mark}|{line}|{asked}", took)
+        if trace.watched is not None:
+            record_watched(endpoint, trace.watched)
 
     def _record_cache(self, endpoint: str, ms: float) -> None:
         if self.is_hit:
@@ -371,6 +365,17 @@ class Passage:
         if match is not None:
             return match.route or self.request.path_info
         return self.route.template
+
+
+def record_watched(endpoint: str, watched: Watched) -> None:
+    """Hand over what the statements of a request were."""
+    recorder.count("api.watched", endpoint)
+    for line, asked, times in watched.repeated():
+        recorder.gauge("api.repeats", f"{endpoint}|{line}|{asked}", times)
+    for line, asked, rows in watched.long():
+        recorder.gauge("api.lists", f"{endpoint}|{line}|{asked}", rows)
+    for mark, line, asked, took in watched.slowest():
+        recorder.gauge("api.statement_ms", f"{endpoint}|{mark}|{line}|{asked}", took)
 
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})

@@ -34,68 +34,69 @@ LONG = 500
 
 
 class Trace:
-    """The database work of one request. ``db`` is in seconds."""
+    """The database work of one request. ``db`` is in seconds; ``watched`` where its statements are looked into."""
 
-    __slots__ = (
-        "_first",
-        "_varied",
-        "db",
-        "lines",
-        "lists",
-        "queries",
-        "repeats",
-        "sample",
-        "spent",
-        "statements",
-    )
+    __slots__ = ("db", "queries", "sample", "watched")
 
     def __init__(self, watch: bool = False, sample: bool = False) -> None:
         self.queries = 0
         self.db = 0.0
         self.sample = sample
-        self.statements: dict[str, int] | None = {} if watch else None
-        self.repeats: dict[str, str] = {}
+        self.watched = Watched() if watch else None
+
+    def seen(self, sql: str, params: Any, many: bool, seconds: float = 0.0, rows: int = -1) -> None:
+        """Look at a statement of a request that is looked into; ``rows`` -1: not known."""
+        if self.watched is not None:
+            self.watched.seen(sql, params, seconds, rows)
+        if self.sample and not many:
+            samples.record(sql, params)
+
+
+class Watched:
+    """The statements of one request: how often each ran, how long, and from where."""
+
+    def __init__(self) -> None:
+        self._times: dict[str, int] = {}
+        self._repeats: dict[str, str] = {}
         """statement → the line of the host's code that sends it"""
-        self.spent: dict[str, float] = {}
+        self._spent: dict[str, float] = {}
         """statement → seconds in all"""
-        self.lines: dict[str, str] = {}
+        self._lines: dict[str, str] = {}
         """statement → the line that sent it first"""
-        self.lists: dict[str, int] = {}
+        self._lists: dict[str, int] = {}
         """statement without a LIMIT → the most rows that it read, from LONG on"""
         self._first: dict[str, int] = {}
         self._varied: set[str] = set()
 
-    def seen(self, sql: str, params: Any, many: bool, seconds: float = 0.0, rows: int = -1) -> None:
-        """Look at a statement of a request that is looked into; ``rows`` -1: not known."""
-        if self.statements is not None:
-            times = self.statements.get(sql, 0) + 1
-            if times > 1 or len(self.statements) < STATEMENTS:
-                self.statements[sql] = times
-                self.spent[sql] = self.spent.get(sql, 0.0) + seconds
-                if times == 1:
-                    self.lines[sql] = caller(sys._getframe(2))
-            if times == REPEATS:
-                self.repeats[sql] = caller(sys._getframe(2))
-            if sql in self.statements:
-                self._compare(sql, params)
-                if rows >= LONG and is_unlimited(sql):
-                    self.lists[sql] = max(rows, self.lists.get(sql, 0))
-        if self.sample and not many:
-            samples.record(sql, params)
+    def seen(self, sql: str, params: Any, seconds: float = 0.0, rows: int = -1) -> None:
+        """Take note of a statement that was run; beyond STATEMENTS different ones, only of those known."""
+        times = self._times.get(sql, 0) + 1
+        if times > 1 or len(self._times) < STATEMENTS:
+            self._note(sql, times, params, seconds, rows)
+
+    def _note(self, sql: str, times: int, params: Any, seconds: float, rows: int) -> None:
+        self._times[sql] = times
+        self._spent[sql] = self._spent.get(sql, 0.0) + seconds
+        if times == 1:
+            self._lines[sql] = caller(sys._getframe(1))
+        if times == REPEATS:
+            self._repeats[sql] = caller(sys._getframe(1))
+        self._compare(sql, params)
+        if rows >= LONG and is_unlimited(sql):
+            self._lists[sql] = max(rows, self._lists.get(sql, 0))
 
     def repeated(self) -> list[tuple[str, str, int]]:
         """(code line, what was asked, times) of each statement that repeats."""
-        counts = self.statements or {}
-        return [(line, self._asked(sql), counts[sql]) for sql, line in self.repeats.items()]
+        return [(line, self._asked(sql), self._times[sql]) for sql, line in self._repeats.items()]
 
     def long(self) -> list[tuple[str, str, int]]:
         """(code line, what was asked, rows) of each statement that read many without a LIMIT."""
-        return [(self.lines[sql], asked(sql), rows) for sql, rows in self.lists.items()]
+        return [(self._lines[sql], asked(sql), rows) for sql, rows in self._lists.items()]
 
     def slowest(self) -> list[tuple[str, str, str, float]]:
         """(``mark_of``, code line, what was asked, ms in all) of those that took most."""
-        most = sorted(self.spent, key=self.spent.__getitem__, reverse=True)[:SLOWEST]
-        return [(mark_of(sql), self.lines[sql], asked(sql), self.spent[sql] * 1000) for sql in most]
+        most = sorted(self._spent, key=self._spent.__getitem__, reverse=True)[:SLOWEST]
+        return [(mark_of(sql), self._lines[sql], asked(sql), self._spent[sql] * 1000) for sql in most]
 
     def _compare(self, sql: str, params: Any) -> None:
         """Note whether a statement is ever run with other parameters: the same question again is no N+1."""
@@ -122,7 +123,7 @@ def _traced(execute: Callable[..., Any], sql: str, params: Any, many: bool, cont
         seconds = perf_counter() - started
         trace.db += seconds
         trace.queries += 1
-        if trace.statements is not None or trace.sample:
+        if trace.watched is not None or trace.sample:
             trace.seen(sql, params, many, seconds, _rows(context))
 
 

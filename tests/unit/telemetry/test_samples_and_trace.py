@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paiid_perf.telemetry import samples
 from paiid_perf.telemetry.samples import Sample, decode, encode, is_public
-from paiid_perf.telemetry.trace import LONG, REPEATS, SLOWEST, Trace, asked, caller, is_host_file
+from paiid_perf.telemetry.trace import LONG, REPEATS, SLOWEST, Trace, Watched, asked, caller, is_host_file
 
 PARAMETERS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**60), 2**60), st.text(), st.binary(), st.dates(), st.times(),
@@ -81,27 +81,26 @@ def test_at_most_so_many_sets_of_a_statement() -> None:
 
 
 def test_a_statement_that_repeats_is_found_with_its_line() -> None:
-    trace = Trace(watch=True)
+    watched = Watched()
     sql = 'SELECT "a"."x" FROM "a" WHERE "a"."id" = %s LIMIT 21'
     for n in range(REPEATS + 2):
-        _run(trace, sql, n)
-    _run(trace, "SELECT 1", 1)
-    [(line, what, times)] = trace.repeated()
+        _run(watched, sql, n)
+    _run(watched, "SELECT 1", 1)
+    [(line, what, times)] = watched.repeated()
     assert line.startswith("tests/unit/telemetry/test_samples_and_trace.py:")
     assert line.endswith(" in _run")
     assert (what, times) == ("a.id", REPEATS + 2)
 
 
-def _run(trace: Trace, sql: str, param: int, rows: int = -1) -> None:
-    # As deep as Django's cursor is above the wrapper: the line found is the first of the host's.
-    (lambda: trace.seen(sql, (param,), False, rows=rows))()
+def _run(watched: Watched, sql: str, param: int, rows: int = -1) -> None:
+    watched.seen(sql, (param,), rows=rows)
 
 
 def test_the_same_question_again_is_told_from_an_n_plus_1() -> None:
-    trace = Trace(watch=True)
+    watched = Watched()
     for _ in range(REPEATS):
-        _run(trace, 'SELECT "a"."x" FROM "a" WHERE "a"."id" = %s', 7)
-    assert [what for _line, what, _times in trace.repeated()] == ["a.id (same)"]
+        _run(watched, 'SELECT "a"."x" FROM "a" WHERE "a"."id" = %s', 7)
+    assert [what for _line, what, _times in watched.repeated()] == ["a.id (same)"]
 
 
 @pytest.mark.parametrize(
@@ -114,19 +113,19 @@ def test_the_same_question_again_is_told_from_an_n_plus_1() -> None:
     ],
 )
 def test_a_list_without_pages_is_told(sql: str, rows: int, told: list[tuple[str, int]]) -> None:
-    trace = Trace(watch=True)
-    _run(trace, sql, 1, rows)
-    assert [(what, n) for _line, what, n in trace.long()] == told
+    watched = Watched()
+    _run(watched, sql, 1, rows)
+    assert [(what, n) for _line, what, n in watched.long()] == told
 
 
 def test_the_slowest_statements_are_told_with_their_line() -> None:
-    trace = Trace(watch=True)
+    watched = Watched()
     for n in range(SLOWEST + 3):
         sql = f'SELECT "t{n}"."id" FROM "t{n}" WHERE "t{n}"."owner_id" = %s'
-        (lambda sql=sql, n=n: trace.seen(sql, (1,), False, n / 1000))()
-    (lambda: trace.seen(sql, (1,), False, 0.02))()
+        watched.seen(sql, (1,), n / 1000)
+    watched.seen(sql, (1,), 0.02)
 
-    told = trace.slowest()
+    told = watched.slowest()
 
     assert [(asked, round(ms)) for _mark, _line, asked, ms in told][:2] == [
         ("t7.owner_id", 27),
@@ -141,8 +140,7 @@ def test_a_request_that_is_not_watched_keeps_nothing() -> None:
     trace = Trace()
     trace.seen("SELECT 1", (), False, 1.0)
 
-    assert trace.repeated() == []
-    assert trace.slowest() == []
+    assert trace.watched is None
 
 
 @pytest.mark.parametrize(
