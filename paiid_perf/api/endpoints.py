@@ -65,6 +65,7 @@ class EndpointTable:
         )
         self._names = {match: e for match, e in matches if match and not match.startswith("/")}
         self._names |= {v.name: declared[v.endpoint_class] for v in views if v.endpoint_class in declared}
+        self.has_names = bool(self._names)
 
     def by_prefix(self, path: str) -> Endpoint:
         """The class whose prefix of ``path`` is the longest."""
@@ -77,10 +78,6 @@ class EndpointTable:
         """The class that this view names, or that names this view or route."""
         names = self._names
         return names.get(route.view) or names.get(route.view_name) or names.get(route.template)
-
-    @property
-    def has_names(self) -> bool:
-        return bool(self._names)
 
 
 NONE = Endpoint()
@@ -97,12 +94,13 @@ class Endpoints:
 
     def of(self, request: HttpRequest) -> tuple[Endpoint, Route | None]:
         """The request's class, and its route where it had to be looked up."""
-        self._follow_registry()
-        path = request.path_info
-        if self._table.has_names:
+        if self._version != registry.version:
+            self._rebuild()
+        table = self._table
+        if table.has_names:
             route = self.route(request)
-            return self._table.by_name(route) or self._table.by_prefix(path), route
-        return self._table.by_prefix(path), None
+            return table.by_name(route) or table.by_prefix(request.path_info), route
+        return table.by_prefix(request.path_info), None
 
     def route(self, request: HttpRequest) -> Route:
         """Where the request's path leads, without running anything."""
@@ -116,13 +114,10 @@ class Endpoints:
 
     def of_template(self, template: str) -> Endpoint:
         """The class of a route's template, for who has no request."""
-        self._follow_registry()
-        route = self._templates.get(template) or Route(template, "")
-        return self._table.by_name(route) or self._table.by_prefix(f"/{template}")
-
-    def _follow_registry(self) -> None:
         if self._version != registry.version:
             self._rebuild()
+        route = self._templates.get(template) or Route(template, "")
+        return self._table.by_name(route) or self._table.by_prefix(f"/{template}")
 
     def _rebuild(self) -> None:
         # The views that name their class do so when they are imported. What fails there, Django tells in a moment.

@@ -81,8 +81,8 @@ def must_wait(address: str) -> int:
 
     Nobody is kept waiting inside the server: a worker that sleeps is what an attacker wants.
     """
-    slowed, now = _slowed, time.time()
-    if not slowed.by_length or not slowed.blocks(address, now) or is_safelisted(address):
+    slowed = _slowed
+    if not slowed.by_length or not slowed.blocks(address, time.time()) or is_safelisted(address):
         return 0
     network, tick = caller(address), time.monotonic()
     if tick - _answered.get(network, -PACE) < PACE:

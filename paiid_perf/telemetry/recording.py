@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,7 +49,7 @@ RequestSeen = tuple[float, str, int, float, int, float, int]
 class Answers:
     """The requests of one endpoint, minute and status class that are folded at once."""
 
-    latency: Cell = field(default_factory=Cell)
+    ms: list[float] = field(default_factory=list)
     queries: int = 0
     db_ms: float = 0.0
     size: int = 0
@@ -127,7 +127,7 @@ class Recorder:
             answers = seen.get(key)
             if answers is None:
                 answers = seen[key] = Answers()
-            _observe(answers.latency, ms)
+            answers.ms.append(ms)
             answers.queries += queries
             answers.db_ms += db_ms
             answers.size += size
@@ -135,14 +135,15 @@ class Recorder:
             self._fold_answers(minute, endpoint, status, answers)
 
     def _fold_answers(self, minute: int, endpoint: str, status: int, answers: Answers) -> None:
-        latency = answers.latency
-        self._cell(minute, "api.latency_ms", f"{endpoint} {status}xx").merge(latency)
+        seen = len(answers.ms)
+        buckets = Counter(map(bucket_of, answers.ms))
+        self._cell(minute, "api.latency_ms", f"{endpoint} {status}xx").add(seen, sum(answers.ms), buckets)
         for name, total in (
             ("api.queries", answers.queries),
             ("api.db_ms", answers.db_ms),
             ("api.bytes", answers.size),
         ):
-            self._cell(minute, name, endpoint).merge(Cell(latency.count, total))
+            self._cell(minute, name, endpoint).add(seen, total, {})
 
     def _fold_event(self, at: float, kind: int, name: str, subject: str, value: float) -> None:
         cell = self._cell(int(at) // 60 * 60, name, subject)
