@@ -65,7 +65,12 @@ _WORDS = (
 _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ENTITY = re.compile(r"&(?:#\d{2}|#x[0-9a-f]{2}|lt|gt|quot|apos|colon|tab|newline|lpar|amp)")
 #: A character as JavaScript, JSON and old servers escape it.
-_ESCAPED = re.compile(r"\\x([0-7][0-9a-f])|\\u00([0-7][0-9a-f])|%u00([0-7][0-9a-f])")
+_ESCAPED = re.compile(r"\\x([0-7][0-9a-f])|(?:\\u|%u)\{?([0-9a-f]{4})|\\(?=[01]?[0-7]{2}(?!\d))([0-7]{2,3})")
+_OCTAL = 3
+#: A character below 128 in two bytes, which strict decoders refuse and old ones take (RFC 3629 section 10).
+_OVERLONG = re.compile(r"%c([01])%([89ab][0-9a-f])")
+#: Letters kept apart by the sign that some servers drop where no two digits follow.
+_PERCENT_SPLIT = re.compile(r"(?:[a-z]%(?![0-9a-f]{2})){3}|(?:[a-z]%){4}")
 #: Characters that something on the way may write as the narrow ones (the last three by dropping a bit).
 _FULL_WIDTH = {
     ord(wide): narrow for wide, narrow in zip("＜＞＝（）＂＇／：；¼¾¢", '<>=()"\'/:;<>"', strict=True)
@@ -174,7 +179,7 @@ def _variants(text: str) -> Iterator[str]:
     """The value as it stands and decoded once, each way that a server or a browser decodes."""
     yield text
     if "%" in text and _PERCENT.search(text):
-        once = unquote(text).lower()
+        once = unquote(_OVERLONG.sub(_from_overlong, text) if "%c" in text else text).lower()
         yield once
         if "%25" in text and _PERCENT.search(once):
             yield unquote(once).lower()
@@ -187,7 +192,9 @@ def _variants(text: str) -> Iterator[str]:
     if "\\" in text and _ESCAPED_QUOTE.search(text):
         yield _ESCAPED_QUOTE.sub("", text)
     if ("\\" in text or "%u" in text) and _ESCAPED.search(text):
-        yield _ESCAPED.sub(lambda code: chr(int(code[code.lastindex or 1], 16)), text).lower()
+        yield _ESCAPED.sub(_from_escape, text).lower().translate(_FULL_WIDTH)
+    if "%" in text and _PERCENT_SPLIT.search(text):
+        yield text.replace("%", "")
     if "\0" in text or not text.isascii():
         narrow = text.translate(_FULL_WIDTH)
         if narrow != text:
@@ -200,6 +207,14 @@ def _variants(text: str) -> Iterator[str]:
         yield from (
             unescape(m[m.lastindex or 0]).lower() for m in islice(_XML_VALUE.finditer(text), XML_VALUES)
         )
+
+
+def _from_escape(code: re.Match[str]) -> str:
+    return chr(int(code[code.lastindex or 1], 8 if code.lastindex == _OCTAL else 16))
+
+
+def _from_overlong(code: re.Match[str]) -> str:
+    return chr(int(code[1]) << 6 | int(code[2], 16) & 0x3F)
 
 
 def _excerpts(text: str) -> list[str]:

@@ -48,7 +48,7 @@ _COMMAND = re.compile(
     r"|\A\(\)\s{0,4}\{\s{0,4}:?;?\s{0,4}\}\s{0,4};|\$\{ifs\}|/dev/tcp/|/bin/(?:ba)?sh\b.{0,4}-[ci]\b"
 )
 #: An expression in the template languages of Python, Java, Ruby, PHP and JavaScript.
-_EXPRESSION = re.compile(r"(?:\{\{|[$#*@%]\{|\{%|<%=?|\[\[)([^}%>]{0,200})")
+_EXPRESSION = re.compile(r"(?:\{\{|[$#*@%]\{|\{%|<%=?|\[\[(?=[^\]]{0,200}\]\]))([^}%>]{0,200})")
 #: What in it computes, or reaches for the interpreter's insides.
 _COMPUTES = re.compile(
     r"(?:(?<![\w.])\d{1,9}\s{0,4}\*{1,2}\s{0,4}['\"]?\d{1,9}|__(?:class|mro|base|bases|subclasses|globals|builtins|init|import|"

@@ -36,11 +36,19 @@ _TOKEN = re.compile(
     | declare{_GAP}(?:@\w+|\w+{_GAP}(?:cursor|n?(?:var)?char2?|int(?:eger)?|number|text)\b)
     | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
     | exec{_GAP}(?:master\b|@|\w*[sx]p_\w+) | exec(?:ute)?\s*\( | set{_GAP}@+\w+ | waitfor{_GAP}(?:delay|time)\b
+    | handler{_GAP}[\w`]+{_GAP}(?:open|read)\b | case{_GAP}when\b
+    | truncate{_GAP}\w+\s{{0,9}}(?=;|-|\Z) | kill{_GAP}\d+ | flush{_GAP}(?:tables|privileges|logs|hosts|status)\b
+    | (?:lock|analyze){_GAP}tables?\b | reset{_GAP}(?:master|slave|query)\b | set{_GAP}(?:names|global|session|role)\b
+    | show{_GAP}(?:tables|databases|columns|grants|variables|processlist|schemas|status)\b
+    | explain{_GAP}(?:analyze{_GAP})?select\b | pragma{_GAP}\w+\s*[(=;] | dbcc{_GAP}\w+ | raiserror\s*\(
+    | prepare{_GAP}\w+{_GAP}(?:from|as)\b | call{_GAP}[\w.]+\( | shutdown{_GAP}with\b | while{_GAP}\d+\s*=
+    | copy{_GAP}[\w.(), ]{{1,60}}{_GAP}(?:from|to){_GAP}(?:'|program\b|std)
+    | for{_GAP}(?:update|share|xml|json)\b | lock{_GAP}in{_GAP}share\b
     | into{_GAP}(?:(?:out|dump)file\b|@\w+) | procedure{_GAP}analyse\b | (?:load{_GAP}data|bulk{_GAP}insert)\b
     | (?:backup|restore|attach|detach){_GAP}(?:database|log)\b | do{_GAP}\$\w*\$ | on{_GAP}duplicate{_GAP}key\b
     | (?:grant|revoke){_GAP}[a-z, ]{{2,60}}{_GAP}on\b
     | (?:similar{_GAP}to|sounds{_GAP}like)\b
-    | </[a-z][\w-]*\s{0, 9}>
+    | </[a-z][\w-]*\s{{0,9}}>
     | [^\W\d][\w$]*(?:\.[^\W\d][\w$*]*|\.[$*]+)*\s*\(? | [\w$]+
     | \|\| | && | <=> | <> | [<>!]= | ![<>] | := | :: | << | >> | \#>>? | \#- | @> | <@ | -> | \?[|&]
     | [^\s\w]
@@ -99,38 +107,22 @@ _CATALOGUE = re.compile(
 _PROSE = re.compile(r"[.,:;!?)]?\s+[a-z]{2,}")
 _LEADING_WORD = re.compile(r"[a-z]+")
 _PROCEDURE = re.compile(r"\s\w*[sx]p_\w+\Z")
-_HEADS = {
-    "insert": "Z",
-    "replace": "Z",
-    "merge": "Z",
-    "delete": "Z",
-    "drop": "Z",
-    "create": "Z",
-    "alter": "Z",
-    "truncate": "Z",
-    "rename": "Z",
-    "update": "Z",
-    "declare": "Z",
-    "exec": "Z",
-    "execute": "Z",
-    "set": "Z",
-    "load": "Z",
-    "backup": "Z",
-    "restore": "Z",
-    "attach": "Z",
-    "detach": "Z",
-    "do": "Z",
-    "on": "Y",
-    "bulk": "Z",
-    "grant": "Z",
-    "revoke": "Z",
-    "order": "r",
-    "group": "r",
+_HEADS: dict[str, str] = {
+    **dict.fromkeys(
+        [
+            *("insert", "replace", "merge", "delete", "update", "load", "bulk", "copy"),
+            *("drop", "create", "alter", "truncate", "rename", "analyze", "lock"),
+            *("declare", "set", "exec", "execute", "prepare", "call", "do", "while", "raiserror"),
+            *("backup", "restore", "attach", "detach", "shutdown", "kill", "flush", "reset", "dbcc"),
+            *("grant", "revoke", "handler", "show", "explain", "pragma"),
+        ],
+        "Z",
+    ),
+    **dict.fromkeys(["on", "into", "procedure", "for"], "Y"),
+    **dict.fromkeys(["order", "group"], "r"),
+    **dict.fromkeys(["similar", "sounds"], "l"),
     "waitfor": "W",
-    "into": "Y",
-    "procedure": "Y",
-    "similar": "R",
-    "sounds": "R",
+    "case": "fH",
 }
 _COMPARISONS = "= <> != < > <= >= <=> !< !> @> <@ := =="
 _OPERATORS = "+ - * / % ^ ~ | & << >> -> #> #>> #- ?| ?& ! ?"
@@ -203,7 +195,7 @@ def _letter(token: str) -> str:
 def _is_head(token: str, head: str) -> bool:
     rest = token[len(head) :]
     if rest.strip() == "(":
-        return head in ("exec", "execute")
+        return head in ("exec", "execute", "raiserror")
     return bool(rest.strip()) and (rest[0].isspace() or rest[0] == "/")
 
 
@@ -236,7 +228,7 @@ _ANYWHERE = re.compile(
     | [&H](?:f[^;&wCn]{0,30}n?[^;&wCn]{0,8}|g[1sv,]{0,9})[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
     | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
-    | W[1sSv] | Y[sS1] | Y\Z | Ynn=
+    | W[1sSv] | Y[sS1fX] | Y\Z | Ynn=
     | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&wln])
     | [&H]1j1(?![nw])                                      # AND 1 IS NOT NULL
     | [=o&|,;EQHsS1UlRL]x(?:[SfXEQ]|[1sv](?![nw]))          # a call that waits, raises or reads
@@ -252,12 +244,12 @@ _ANYWHERE = re.compile(
 _BARE = re.compile(
     r"""
       \A[1sv]\|[1sv]=[1sv] | \A[1v]&1(?:o1)+[=R][1sv]
-    | \A[1svS]?[&|](?:n[=R][1svSfX]|nl[sS1]|nj1|f.*[=Rlc]|[fX]\w*\Z|s[o=][sS])
-    | \A[1sv](?:o[1sv])*[rHL][1fvX][^nw]*[c;U]
-    | \A1(?:o1)*Z | \A1(?:o1)+U\Z
+    | \A[1svS]?[&|](?:g[1svf,]{1,20}\Z|n[=R][1svSfX]|nl[sS1]|nj1|f.*[=Rlc]|[fX][\w,]*\Z|s[o=][sS])
+    | \A[1sv](?:o[1sv])*[rHL][1fvX][^nw]*[c;UH]
+    | \A1(?:o1)*Z | \A1(?:o1)+U\Z | \A[1s]Un1,1
     | \A[1sv][;]?c?U[aEQ]
     | \A[1sv]?[&|][1sv];?c\Z
-    | \A(?:1o){0,3}f[1s]=[1s],[1s],[1s]
+    | \A(?:1o){0,3}f[1s]=[1s],[1snf],[1snf]
     | \A1(?:o1)*Y | \A1(?:o1)*Unf1,                     # INTO OUTFILE, UNION VALUES ROW(1,
     """,
     re.X,
@@ -269,13 +261,14 @@ _BROKEN_OUT = re.compile(
     | \As[&|][fQX] | \As&S\Z
     | \As,n=[sS1f] | \As(?:,[1svfXg]){2,},?S\Z | \As[o|][fX][^wp]{0,40}S\Z
     | \As[&|](?:gn?|n)(?:[=R]|l[1sSvf]|j|;?c|o[1sS]) | \As[&|];?c
-    | \As[|=Rl][^nwp]*S\Z
+    | \As[|=Rl][^nwp]*S\Z | \As\|n\|S\Z | \Ason[=R]S\Z
     | \Aso[^nwp]*[=&fgQvX][^nwp]*S\Z
     | \As;?c\Z
     | \As[^nwCps1][^wCp]{0,40}c\Z
-    | \As;?(?:Z|W|X|D) | \AsY
-    | \Asr[1fvn] | \As[HL][1fv]
-    | \As[;]?[UE](?:[aQ]|E)
+    | \As;?(?:Z|W|X|D[fXQ1vZW]) | \As;D | \AsY
+    | \Asr(?:[1fv]|n[,cS;]) | \As[HL][1fv](?![nw]|&[nw])
+    | \As(?:[o|]1){1,3}[o|]S\Z
+    | \As[;]?[UE](?:a(?:[E!]|\Z)|Q|E)
     """,
     re.X,
 )
@@ -287,8 +280,10 @@ _QUOTATIONS = re.compile(r"\As(?:[&,]s)+[op]?\Z")
 #: What is true of any row although nothing is compared: ``1 or id=id``, ``1 or not 0``.
 _TAUTOLOGY = re.compile(
     r"\b(?:or|and|xor)[\s(]{1,9}([a-z_][\w.]{0,40})\s{0,9}=\s{0,9}\1(?![\w.(])"
-    r"|\A[\s'\"]{0,4}-?\d{1,12}[\s'\")]{1,9}(?:or|and|xor)(?:\s{1,9}not\s{1,9}|\s{0,9}[!~])[\s!~(]{0,9}\d"
+    r"|\A[\s'\"]{0,4}-?\d{1,12}[\s'\")]{1,9}(?:or|and|xor)(?:(?:\s{1,9}not\s{1,9}|\s{0,9}[!~])[\s!~(]{0,9}\d|[\s(]{1,9}(?:true|false|null)\s{0,9}\Z)"
 )
+#: Nothing but an operator between quotes, which turns a comparison of texts into arithmetic: ``'-'``.
+_QUOTED_OPERATOR = re.compile(r"\A\s{0,9}(['\"])\s{0,9}[-+*/^&|%=<>]{1,3}\s{0,9}\1[\s#;-]{0,9}\Z")
 #: Words that only a comment keeps apart.
 _OBFUSCATED = re.compile(
     r"/\*[^*]{0,40}\*/\s{0,9}(?:and|or|xor|union|select|like|having|order|group|limit|from|where)\b\s{0,9}/\*"
@@ -296,18 +291,24 @@ _OBFUSCATED = re.compile(
 _CONTINUES = re.compile(
     rf"(?:[\s)]|{_COMMENT}){{0,40}}(?:\Z|[-+*/|&=<>;,#~^%!@(]|(?:and|or|xor|like|not|is|in|between|union|except|minus|"
     r"intersect|having|where|order|group|limit|offset|into|procedure|rlike|regexp|div|mod|collate|exec|execute|waitfor|"
-    r"select|insert|update|delete|drop|declare|begin|goto|if|sounds|similar|glob|ilike|as|from)\b)",
+    r"select|insert|update|delete|drop|declare|begin|goto|if|sounds|similar|glob|ilike|as|from|on\s{1,9}(?:conflict|duplicate)|returning|for|lock)\b)",
     re.S,
 )
 _HINT = re.compile(
     r"union|select|sleep|benchmark|waitfor|outfile|dumpfile|analyse|/\*!|regexp|rlike|having|"
     r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
-    rf"|\b(?:and|or|xor|where|when)\b(?:[\s(!~+-]|\#[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
+    rf"|\b(?:and|or|xor|where|when)\b(?:[\s(!~+-]|(?:\#|--)[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
-    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|grant|revoke|shutdown|do|backup|attach)\b"
+    r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|grant|revoke|shutdown|do|backup|attach|handler|prepare|call|copy|kill|flush|lock|analyze|reset|show|explain|pragma|dbcc|raiserror|while|rename|load|bulk|backup)\b|\bi?if\s{0,4}\(\s{0,4}[\d'\"]"
     r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
     re.S,
 )
+#: An operator that is spoken of: the word "or".
+_MENTIONED = re.compile(
+    r"(?<![^\s(])(['\"])(?:and|or|xor|not|like|in|is|between|union|select|where|having|exec|if|=|==|!=|<|>)\1(?=[\s.,:?)]|\Z)(?!\s*(?:['\"\d(=]|\Z))"
+)
+#: A quotation as old manuals print it: `like this'.
+_OLD_QUOTATION = re.compile(r"`([\w.,+*/:<> -]{1,60})'(?!')")
 _QUOTES = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′´ʼ＇`", "'"),
@@ -322,10 +323,15 @@ def is_sqli(text: str) -> bool:
     """Whether a (lower-cased, decoded) value changes the tokens of a statement it is put into."""
     if not text.isascii():
         text = text.translate(_QUOTES)
+    if "'" in text or '"' in text:
+        text = _MENTIONED.sub("it", text)
+    if "`" in text and "'" in text:
+        text = _OLD_QUOTATION.sub(r'"\1"', text)
     return (
         _stands_bare(text)
         or ("/*" in text and _OBFUSCATED.search(text) is not None)
         or any(_breaks_out(text, quote) for quote in ("'", '"', "`") if quote in text)
+        or _QUOTED_OPERATOR.match(text) is not None
     )
 
 
@@ -355,8 +361,12 @@ def _breaks_out(text: str, quote: str) -> bool:
         return False
     if closing == 0 and _QUOTATIONS.match(fold(text)):
         return False
-    letters = fold("'' " + text[closing + 1 :])
-    return bool(_BROKEN_OUT.search(letters) or _ANYWHERE.search(letters))
+    rest = text[closing + 1 :]
+    letters = fold("'' " + rest)
+    if letters[-1:] == "S" and quote not in rest:
+        # Opened by another kind of quote, it does not take up the one that the statement closes with: 6' 2".
+        letters = letters[:-1] + "p"
+    return bool((quote != "`" and _BROKEN_OUT.search(letters)) or _ANYWHERE.search(letters))
 
 
 def _closing_quote(text: str, quote: str) -> int:
@@ -364,4 +374,4 @@ def _closing_quote(text: str, quote: str) -> int:
     for match in _DOUBLED_OR_NOT[quote].finditer(text):
         if len(match[0]) % 2:
             return match.end() - 1
-    return text.rfind(quote)
+    return text.rfind(quote) if quote != "`" else -1

@@ -25,6 +25,8 @@ _ACTIVE_NAMES = """
 """
 #: Elements that run or load code by being there.
 _ACTIVE = frozenset(_ACTIVE_NAMES.split())
+#: Of these, those that do nothing without an attribute, and whose names are names of types: ``List<Object>``.
+_BY_ATTRIBUTES = frozenset({"object", "xml", "handler", "layer", "frame", "portal", "import"})
 _URL_NAMES = """
     href src action formaction data xlink:href background poster code codebase dynsrc lowsrc folder from
     to values content classid cite longdesc profile usemap archive manifest ping icon url implementation
@@ -68,28 +70,31 @@ _UNQUOTED_BREAK_OUT = re.compile(
 )
 _URL_CONTEXT = re.compile(
     r"\s*(?:[\"'`]?\s*)?(?:view-source:|feed:)?(?:(?:java|vb|live)script:(?:\s{0,4}[^\s\w]|[\w$.]{0,40}[(=\[`+;/.'\"]"
-    r"|\s{1,4}[\w$.\s]{0,40}[(=\[`])|data:(?:text/(?:html|xml|"
+    r"|(?:\s{1,4}|throw\s|new\s|void\s|var\s|with\s?\()[\w$.\s]{0,40}[(=\[`])|data:(?:text/(?:html|xml|"
     r"javascript)|image/svg|application/x(?:html|ml|-javascript))[^,]{0,60},)"
 )
 _LINK_ASSIGNED = re.compile(
-    r"(?:=|\](?:\(|:)|<)\s*[\"'`<]?\s*(?:java|vb)script:|(?:href|src|action|location)\s*[=(]\s*[\"'`]?\s*data:text"
+    r"(?:=|\](?:\(|:\s*\(?)|<)\s*[\"'`<]?\s*(?:java|vb)script:|(?:(?:href|src|action|location)\s*[=(]|\]\(|\]:)\s*[\"'`<]?\s*data:text/(?!plain|css)"
 )
 _SCRIPTING_CSS = re.compile(
-    r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:\s{0,8}expression\s{0,8}\("
+    r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:expression\("
 )
 _SCRIPT_ENTITY = re.compile(r"=\s{0,9}[\"'`]?&\{[^}]{0,80}[(=]")
 _UTF7 = re.compile(r"[+ ]ad[w4]-")
 _ENCODED_CALL = re.compile(r"\w&(?:#x0{0,6}28|#0{0,6}40|lpar);?[^&]")
 _JS_BREAK_OUT = re.compile(
-    r"(?:[\"'`]\s{0,9}(?:[)\]}]{1,9}|[)\]}]{0,9}\s{0,9}(?:[;+\-*/|&^%,?]|\|\||&&))\s{0,9}|\A\s{0,9}\*/\s{0,9}|\A\s{0,9}[-+;]|</)"
-    r"[\w.\s]{0,20}?\b(?:(?:alert|confirm|prompt|eval|fetch|settimeout|setinterval|import|function|string\.fromcharcode)\W"
-    r"|(?:document|window|location|top|self)\s{0,4}[.=\[])"
+    r"(?:[\"'`]\s{0,9}(?=\S)[)\]};+\-*/|&^%,?\s]{1,12}|\A\s{0,9}(?:\*/|--!?>)\s{0,9}"
+    r"|\A(?:\n|%0a|\s{0,9}[-+;)\]}])[\s()\]};+-]{0,12}|</)"
+    r"[\w.\s]{0,20}?\b(?:(?:alert|confirm|prompt|eval|fetch|settimeout|setinterval|import|function|atob|string\.fromcharcode)"
+    r"(?:\s{0,4}[(\\]|[`.?\[=;}/])"
+    r"|(?:document|window|location|top)(?:\s{0,4}=(?!=)|[.\[][^\s.])|self\s{0,4}\[)"
+    r"|[\"'`]\s{0,4}(?:[(=!~<>]{1,4}|in(?:stanceof)?\s)\s{0,4}(?:alert|confirm|prompt|eval)\s{0,4}[(`]"
 )
 #: What a template engine in the browser evaluates, and the way from any value to ``Function``
 #: (https://portswigger.net/research/xss-without-html-client-side-template-injection-with-angularjs).
 _TEMPLATE = re.compile(r"constructor[\s\])\"']{0,4}\(\s{0,4}[\"'`]|\$(?:eval|on\.constructor)\s{0,4}\(")
 _OPENING = re.compile(r"\{\{|[$#]\{")
-_CALL = re.compile(r"\b(?:alert|confirm|prompt|eval|fetch|import|settimeout)\s{0,4}[(`]")
+_CALL = re.compile(r"\b(?:alert|confirm|prompt|eval|fetch|import|settimeout)\s{0,4}[(`]|\bconstructor\b")
 _MARKUP = re.compile(
     r"<!entity\b|<!\[cdata\[|<\?xml-stylesheet|<!attlist|<!doctype[^>]{0,200}\[|<!--\[if|<\?import\b|<%\W{0,4}<"
 )
@@ -98,6 +103,9 @@ _MARKUP = re.compile(
 #: A function that is fetched by a made-up name, or fed with decoded text.
 _HIDDEN_CALL = re.compile(
     r"\b(?:top|self|window|parent|frames|globalthis|document)\s{0,4}\[[^\]]{1,60}\]\s{0,4}(?:\(|`)"
+    r"|\((?:alert|confirm|prompt|eval|print)\)\s{0,4}\("
+    r"|\.(?:map|find|filter|some|every|foreach|reduce|sort|call|apply)\s{0,4}\(\s{0,4}(?:alert|confirm|prompt|eval)\b"
+    r"|\b(?:this|self|top|parent|frames)\s{0,4}\[\s{0,4}[\"'`](?:alert|eval|document)"
     r"|\beval\s{0,4}\(\s{0,4}(?:atob|unescape|decodeuri\w*|string\.fromcharcode|location|name\b|document|this)"
 )
 _CALLING = (_JS_BREAK_OUT, _SCRIPTING_CSS, _TEMPLATE, _HIDDEN_CALL)
@@ -115,7 +123,7 @@ def _outside_elements(text: str) -> bool:
         return True
     if "on" in text and "=" in text and (_breaks_out_of_attribute(text) or _UNQUOTED_BREAK_OUT.search(text)):
         return True
-    if ("(" in text or "location" in text) and any(shape.search(text) for shape in _CALLING):
+    if ("(" in text or "`" in text or "location" in text) and any(shape.search(text) for shape in _CALLING):
         return True
     if "{" in text and _in_template(text):
         return True
@@ -161,7 +169,9 @@ def _active_element(text: str) -> bool:
 def _is_active(name: str, attributes: list[tuple[str, str]], text: str, at: int) -> bool:
     local = name.rpartition(":")[2]
     if name in _ACTIVE or local in _ACTIVE:
-        return text[at - 1 : at] != "" and not _is_end_tag(text, at - len(name))
+        if _is_end_tag(text, at - len(name)) or (name == "xml" and text[: at - 3].endswith("<?")):
+            return False
+        return local not in _BY_ATTRIBUTES or bool(attributes)
     if local == "style" and _CSS.search(_plain_css(_up_to_next_tag(text, at))):
         return True
     return any(_is_scripting(name, *attribute) for attribute in attributes)

@@ -31,6 +31,7 @@ HOSTILE = (
     "/**/", "/**/or", "\\x3c", "%u003c", "&tab;", "{{a", "${", "{{alert", "constructor(", "'}", "1=1 and ", "</a>",
     "]('", "',1", "\t", "'\t", "\n", "../", "..\\", "a/", "; ", ";cat ", "cat ", "$(", "${", "{{", "{{1", "{%", "`id",
     "curl -a ", ";curl -a ", "__", "/etc/", "<%", "#set(", "or a", "1 or not ", "window[", "eval(", "file:", "%25",
+    "\\74", "a%", "%c0%bc", "`a'", '"or" ', "'-", "and--\n", "case when ", ";show ", ".map(", "in alert", "constructor",
 )  # fmt: skip
 #: The naive detector of many tutorials, for comparison.
 NAIVE = {
