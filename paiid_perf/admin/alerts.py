@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from paiid_perf.admin import charts
+from paiid_perf.admin import charts, marks
 from paiid_perf.admin.base import ACKNOWLEDGE, VIEW, ModelAdmin, PageAdmin, pill, post_only, require
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.models import Alert, AlertRule, AlertSilence
@@ -129,7 +129,8 @@ def drawn(evidence: Mapping[str, Any]) -> SafeString:
         *(Line(label, [(at, edge) for at, _value in points], edge) for label, edge in edges),
     ]
     title = _("%(metric)s before the alert, and what is usual at its time") % {"metric": evidence["metric"]}
-    return charts.line_chart(Chart(title, lines, start, end, evidence["unit"]))
+    made = marks.marks(start, end)
+    return charts.line_chart(Chart(title, lines, start, end, evidence["unit"], marks=made))
 
 
 @admin.register(AlertRule)

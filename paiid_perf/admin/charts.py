@@ -8,6 +8,7 @@ changed, and the same figures as a table for who does not see it.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,8 @@ NOTHING = 1e-9
 SLOTS = 60
 #: Marks closer than this many pixels are one.
 MARK_WIDTH = 7
+#: Marks that are told where several are drawn as one.
+MARKS_TOLD = 8
 #: A line is broken where more than this many buckets of its resolution are missing.
 GAP = 3.5
 
@@ -95,11 +98,13 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A slot in words: its moment and its values, each with its unit (a dash for none)."""
+    """A slot in words: its moment, its values, each with its unit (a dash for none), and its marks."""
 
     slot: Slot
     at: str
     values: tuple[str, ...]
+    marks: tuple[str, ...] = ()
+    """What was changed between the slot before and this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +230,7 @@ def line_chart(chart: Chart) -> SafeString:
             chart.title,
             chart.empty or _("Nothing was measured in this window."),
         )
-    scale, slots = scale_of(chart), [_told(chart, slot) for slot in slots_of(chart)]
+    scale, slots = scale_of(chart), _all_told(chart)
     return format_html(
         '<figure class="perf-chart"><figcaption><span class="perf-chart-title">{title}</span>{legend}</figcaption>'
         '<div class="perf-plot" data-plot=""><svg viewBox="0 0 {width} {height}" role="img" aria-label="{spoken}">'
@@ -240,7 +245,7 @@ def line_chart(chart: Chart) -> SafeString:
         lines=format_html_join(
             "", "{}", ((_line(chart, n, line, scale),) for n, line in enumerate(chart.lines))
         ),
-        marks=format_html_join("", "{}", ((_mark(x, marks),) for x, marks in clusters(chart.marks, scale))),
+        marks=format_html_join("", "{}", ((_mark(chart, *group),) for group in clusters(chart.marks, scale))),
         slots=_slots(chart, slots, scale),
         table=_table(chart, slots),
     )
@@ -318,19 +323,28 @@ def _area(parts: Sequence[Points], strokes: Sequence[str], scale: Scale) -> Safe
     return format_html(mark, mark_safe("".join(closed)))  # noqa: S308 - numbers and letters of our own
 
 
-def _mark(x: float, marks: Sequence[Mark]) -> SafeString:
-    told = "\n".join(f"{localtime(mark.at):%H:%M} {mark.label}" for mark in marks[:8])
-    more = len(marks) - 8
-    if more > 0:
-        told += "\n" + ngettext("and %(count)d more", "and %(count)d more", more) % {"count": more}
+def _mark(chart: Chart, x: float, marks: Sequence[Mark]) -> SafeString:
     return format_html(
         '<g class="perf-mark"><line x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>'
         '<path d="M{0} {1}l-4 -7h8z"/><title>{3}</title></g>',
         x,
         TOP,
         HEIGHT - BOTTOM,
-        told,
+        "\n".join(_named(chart, marks)),
     )
+
+
+def _named(chart: Chart, marks: Sequence[Mark]) -> tuple[str, ...]:
+    """Marks in words, oldest first, of many the first ones; with their day where the chart has several."""
+    days = chart.end - chart.start > timedelta(days=1)
+    named = tuple(
+        f"{moment(mark.at) if days else f'{localtime(mark.at):%H:%M}'} {mark.label}"
+        for mark in marks[:MARKS_TOLD]
+    )
+    more = len(marks) - MARKS_TOLD
+    if more <= 0:
+        return named
+    return (*named, ngettext("and %(count)d more", "and %(count)d more", more) % {"count": more})
 
 
 def _slots(chart: Chart, slots: Sequence[Told], scale: Scale) -> SafeString:
@@ -356,8 +370,25 @@ def _slots(chart: Chart, slots: Sequence[Told], scale: Scale) -> SafeString:
     return format_html_join("", mark, rows)
 
 
-def _told(chart: Chart, slot: Slot) -> Told:
-    return Told(slot, moment(slot.at), tuple(number(value, chart.unit) for value in slot.values))
+def _all_told(chart: Chart) -> list[Told]:
+    """Every slot in words. A mark belongs to the first slot that is not before it: what came of it begins there."""
+    slots = slots_of(chart)
+    marked = marks_by_slot(chart, [slot.at for slot in slots])
+    return [_told(chart, slot, marks) for slot, marks in zip(slots, marked, strict=True)]
+
+
+def marks_by_slot(chart: Chart, moments: Sequence[datetime]) -> list[list[Mark]]:
+    """For each moment the marks of the window since the one before it; the last one has those after it, too."""
+    found: list[list[Mark]] = [[] for _moment in moments]
+    for mark in sorted(chart.marks, key=lambda mark: mark.at):
+        if moments and chart.start <= mark.at <= chart.end:
+            found[min(bisect_left(moments, mark.at), len(moments) - 1)].append(mark)
+    return found
+
+
+def _told(chart: Chart, slot: Slot, marks: Sequence[Mark]) -> Told:
+    values = tuple(number(value, chart.unit) for value in slot.values)
+    return Told(slot, moment(slot.at), values, _named(chart, marks))
 
 
 def _words(chart: Chart, told: Told) -> str:
@@ -366,7 +397,7 @@ def _words(chart: Chart, told: Told) -> str:
         for line, value, text in zip(chart.lines, told.slot.values, told.values, strict=True)
         if value is not None
     )
-    return "\n".join((told.at, *values))
+    return "\n".join((told.at, *values, *(f"▼ {mark}" for mark in told.marks)))
 
 
 def moment(at: datetime) -> str:
@@ -382,10 +413,13 @@ def _moment(local: datetime, offset: timedelta | None, language: str | None) -> 
 
 
 def _table(chart: Chart, slots: Sequence[Told]) -> SafeString:
-    """The same figures, newest first."""
-    head = format_html_join("", '<th scope="col">{}</th>', ((line.label,) for line in chart.lines))
-    cells = "<td>{}</td>" * len(chart.lines)
-    rows = ((told.at, *told.values) for told in reversed(slots))
+    """The same figures, newest first, and what was changed."""
+    labels, rows = [line.label for line in chart.lines], [(told.at, *told.values) for told in reversed(slots)]
+    if any(told.marks for told in slots):
+        labels.append(_("Changed"))
+        rows = [(*row, "; ".join(told.marks)) for row, told in zip(rows, reversed(slots), strict=True)]
+    head = format_html_join("", '<th scope="col">{}</th>', ((label,) for label in labels))
+    cells = "<td>{}</td>" * len(labels)
     return format_html(
         '<details class="perf-figures"><summary>{}</summary><div class="perf-scroll"><table><thead><tr>'
         '<th scope="col">{}</th>{}</tr></thead><tbody>{}</tbody></table></div></details>',
@@ -393,113 +427,4 @@ def _table(chart: Chart, slots: Sequence[Told]) -> SafeString:
         _("Time"),
         head,
         format_html_join("", f'<tr><th scope="row">{{}}</th>{cells}</tr>', rows),
-    )
-
-
-# --- dial, bars, sparkline ------------------------------------------------------------------------------------
-
-RADIUS = 54
-CIRCUMFERENCE = 2 * math.pi * RADIUS
-#: from this score on → its grade, best first
-GRADES = ((80.0, "good"), (50.0, "fair"), (0.0, "poor"))
-
-
-def grade(score: float | None) -> str:
-    """``good`` from 80, ``fair`` from 50, else ``poor``; ``unknown`` without data."""
-    if score is None:
-        return "unknown"
-    return next((name for least, name in GRADES if score >= least), "poor")
-
-
-def dial(score: float | None, label: str) -> SafeString:
-    """A ring that is as full as the score, with the number in it."""
-    filled = CIRCUMFERENCE * min(max(score or 0.0, 0.0), 100.0) / 100
-    shown = "–" if score is None else f"{score:.0f}"
-    spoken_score = _("insufficient data") if score is None else _("%(score)s of 100") % {"score": shown}
-    return format_html(
-        '<svg class="perf-dial perf-{0}" viewBox="0 0 132 132" role="img" aria-label="{1}: {2}">'
-        '<circle class="perf-dial-track" cx="66" cy="66" r="{3}"/>{4}'
-        '<text class="perf-dial-number" x="66" y="{5}">{6}</text>'
-        '<text class="perf-dial-of" x="66" y="94">{7}</text></svg>',
-        grade(score),
-        label,
-        spoken_score,
-        RADIUS,
-        _arc(filled),
-        76,
-        shown,
-        _("of 100"),
-    )
-
-
-def _arc(filled: float) -> SafeString:
-    if filled <= 0:
-        return mark_safe("")
-    return format_html(
-        '<circle class="perf-dial-value" cx="66" cy="66" r="{}" stroke-dasharray="{} {}" '
-        'transform="rotate(-90 66 66)"/>',
-        RADIUS,
-        round(filled, 1),
-        round(CIRCUMFERENCE, 1),
-    )
-
-
-def meter(score: float | None) -> SafeString:
-    """A bar as long as the score; the number stands beside it, so it says nothing of its own."""
-    return format_html(
-        '<svg class="perf-meter" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
-        '<rect class="perf-meter-track" width="100" height="8"/>'
-        '<rect class="perf-meter-value" width="{}" height="8"/></svg>',
-        round(min(max(score or 0.0, 0.0), 100.0), 1),
-    )
-
-
-def bar(fraction: float, label: str) -> SafeString:
-    """A progress bar that needs no style attribute."""
-    percent = round(100 * min(max(fraction, 0.0), 1.0))
-    return format_html(
-        '<progress class="perf-progress" max="100" value="{0}" aria-label="{1}">{0} %</progress>',
-        percent,
-        label,
-    )
-
-
-def versus(before: float, after: float, unit: str, label: str) -> SafeString:
-    """Two bars under one another, before and after, on one scale."""
-    longest = max(before, after) or 1.0
-    rows = (
-        (kind, y, round(max(200 * value / longest, 1.0), 1), y + 9.5, number(value, unit))
-        for kind, y, value in (("before", 1, before), ("after", 16, after))
-    )
-    bars = format_html_join(
-        "",
-        '<rect class="perf-{0}" x="0" y="{1}" width="{2}" height="12" rx="2"/>'
-        '<text class="perf-tick" x="206" y="{3}">{4}</text>',
-        rows,
-    )
-    words = _("%(label)s: %(before)s before, %(after)s after") % {
-        "label": label,
-        "before": number(before, unit),
-        "after": number(after, unit),
-    }
-    return format_html(
-        '<svg class="perf-versus" viewBox="0 0 270 30" role="img" aria-label="{}">{}</svg>', words, bars
-    )
-
-
-def sparkline(values: Iterable[float], label: str, top: float | None = None) -> SafeString:
-    """A small line without axes; nothing for fewer than two values."""
-    found = list(values)
-    if len(found) < 2:
-        return mark_safe("")
-    highest = top or max(found) or 1.0
-    points = " ".join(
-        f"{round(100 * n / (len(found) - 1), 1)},{round(24 - 22 * value / highest, 1)}"
-        for n, value in enumerate(found)
-    )
-    return format_html(
-        '<svg class="perf-spark" viewBox="0 0 100 26" preserveAspectRatio="none" role="img" aria-label="{}">'
-        '<polyline points="{}"/></svg>',
-        label,
-        points,
     )

@@ -13,7 +13,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from paiid_perf.admin import charts
+from paiid_perf.admin import charts, glyphs
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.evidence import compared, won
 from paiid_perf.admin.figures import number
@@ -118,7 +118,7 @@ def gather(now: datetime, window: str) -> Overview:
     )
     return Overview(
         score=score,
-        dial=charts.dial(score.overall if score else None, _("Overall score")),
+        dial=glyphs.dial(score.overall if score else None, _("Overall score")),
         history=_history(scores),
         areas=areas_of(score.areas if score else {}),
         alerts=_alerts(),
@@ -146,8 +146,8 @@ def areas_of(found: Mapping[str, Any]) -> list[Area]:
             name=name,
             label=str(label),
             score=area.get("score"),
-            grade=charts.grade(area.get("score")),
-            bar=charts.meter(area.get("score")),
+            grade=glyphs.grade(area.get("score")),
+            bar=glyphs.meter(area.get("score")),
             deductions=[_deduction(lost) for lost in area.get("deductions", [])],
         )
         for name, label in AREA_NAMES.items()
@@ -175,7 +175,7 @@ def _found(lost: Mapping[str, Any]) -> str:
 def _history(newest_first: Sequence[float | None]) -> SafeString:
     values = [value for value in reversed(newest_first) if value is not None]
     label = _("Overall score over the last %(count)d runs") % {"count": len(values)}
-    return charts.sparkline(values, label, top=100.0)
+    return glyphs.sparkline(values, label, top=100.0)
 
 
 # --- what needs a person, and what was done -----------------------------------------------------------

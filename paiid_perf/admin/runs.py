@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import charts
+from paiid_perf.admin import glyphs
 from paiid_perf.admin.base import RUN, VIEW, PageAdmin, counts, pill, post_only, require
 from paiid_perf.admin.console import AREA_NAMES, areas_of
 from paiid_perf.admin.evidence import facts_of
@@ -126,7 +126,7 @@ class OptimizationRunAdmin(PageAdmin):
             "paiid_perf/run.html",
             _("Run #%(id)d") % {"id": run.pk},
             run=run,
-            bar=charts.bar(run.progress, _("Progress")),
+            bar=glyphs.bar(run.progress, _("Progress")),
             elapsed=duration(_elapsed(run)),
             phases=phases,
             areas=areas_of(run.score.get("areas", {})) if run.score else [],

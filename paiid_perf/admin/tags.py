@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import charts, figures, money, navigation
+from paiid_perf.admin import figures, glyphs, money, navigation
 from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
 from paiid_perf.admin.console import Overview, gather
 from paiid_perf.admin.window import named
@@ -61,7 +61,7 @@ def perf_styles() -> SafeString:
 @register.simple_tag
 def perf_bar(fraction: float) -> SafeString:
     """A progress bar."""
-    return charts.bar(fraction, _("Progress"))
+    return glyphs.bar(fraction, _("Progress"))
 
 
 @register.filter

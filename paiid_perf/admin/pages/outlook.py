@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import charts, tables
+from paiid_perf.admin import charts, marks, tables
 from paiid_perf.admin.base import VIEW, require
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.figures import number
@@ -143,7 +143,8 @@ def drawn(found: Outlook) -> Chart:
     ]
     title = f"{found.label}: {found.text()}"
     unit = WATCHED[found.metric].unit
-    return Chart(title, lines, start, end, unit, resolution=int(step.total_seconds()))
+    resolution = int(step.total_seconds())
+    return Chart(title, lines, start, end, unit, resolution=resolution, marks=marks.marks(start, end))
 
 
 PAGES = (Page("outlook/", "paiid_perf_outlook", view),)

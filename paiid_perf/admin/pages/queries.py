@@ -11,7 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.admin import charts, tables
+from paiid_perf.admin import glyphs, tables
 from paiid_perf.admin.base import VIEW, require
 from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page
@@ -81,7 +81,7 @@ def _columns(page: ConsoleAdmin, rows: Sequence[Query], words: _Words | None = N
         return number(row.total_ms / whole if whole else None, "ratio")
 
     def spark(row: Query) -> SafeString:
-        return charts.sparkline(told.sparks.get(row.counted.queryid, ()), _("Time over the window"))
+        return glyphs.sparkline(told.sparks.get(row.counted.queryid, ()), _("Time over the window"))
 
     return [
         Column("text", gettext_lazy("Query"), link, None, is_number=False),

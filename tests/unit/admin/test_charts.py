@@ -11,7 +11,7 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paiid_perf.admin import charts
+from paiid_perf.admin import charts, glyphs
 from paiid_perf.admin.charts import Chart, Line, Mark
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -143,10 +143,29 @@ def test_the_chart_has_title_units_values_on_hover_marks_and_a_table():
 
     assert "Latency" in html
     assert "40 ms" in html  # an axis label with its unit
-    assert re.search(r"<title>[^<]*12:01[^<]*\np95 34 ms</title>", html) or "p95 34 ms</title>" in html
+    assert "12:01 p.m.\np95 34 ms\n▼ 12:01 Index x kept</title>" in html
     assert "Index x kept" in html
     assert "<td>34 ms</td>" in html
     assert 'aria-label="Latency: p95 34 ms"' in html
+
+
+def test_what_was_changed_is_told_by_the_value_after_it_and_in_the_table():
+    marks = [Mark(START + MINUTE / 2, "Index x kept"), Mark(START + 2 * MINUTE, "release 2")]
+    html = str(charts.line_chart(a_chart([12.0, 34.0], marks=marks)))
+
+    slots = re.findall(r"perf-slot.*?<title>(.*?)</title>", html, re.S)
+    assert ["Index x kept" in slot for slot in slots] == [False, True]
+    assert slots[1].endswith("▼ 12:02 release 2")  # after the last value: it belongs to that one
+    assert '<th scope="col">Changed</th>' in html
+    assert html.count("release 2</td>") == 1
+
+
+def test_a_mark_on_a_chart_of_days_has_its_day():
+    chart = Chart(
+        "Latency", [Line("p95", [(START, 1.0)])], START, START + timedelta(days=7), marks=[Mark(START, "x")]
+    )
+
+    assert "<td>03/01/2026 noon x</td>" in str(charts.line_chart(chart))
 
 
 def test_without_points_it_says_what_to_do():
@@ -161,12 +180,12 @@ def test_without_points_it_says_what_to_do():
     [
         charts.line_chart(a_chart()),
         charts.line_chart(Chart("Two", [Line("a", [(START, 1.0)]), Line("b", [])], START, START + MINUTE)),
-        charts.dial(84.5, "Score"),
-        charts.dial(None, "Score"),
-        charts.meter(40),
-        charts.bar(0.3, "Progress"),
-        charts.versus(2.0, 1.0, "ms", "A call"),
-        charts.sparkline([1, 2, 3], "Score"),
+        glyphs.dial(84.5, "Score"),
+        glyphs.dial(None, "Score"),
+        glyphs.meter(40),
+        glyphs.bar(0.3, "Progress"),
+        glyphs.versus(2.0, 1.0, "ms", "A call"),
+        glyphs.sparkline([1, 2, 3], "Score"),
     ],
 )
 def test_everything_is_well_formed_and_lives_under_a_strict_policy(html):
@@ -181,7 +200,7 @@ def test_text_is_escaped():
     chart = Chart(evil, [Line(evil, [(START, 1.0)])], START, START + MINUTE, evil, marks=[Mark(START, evil)])
 
     assert evil not in str(charts.line_chart(chart))
-    assert evil not in str(charts.dial(1, evil))
+    assert evil not in str(glyphs.dial(1, evil))
 
 
 # --- dial, bars ---------------------------------------------------------------------------------------------
@@ -200,11 +219,11 @@ def test_text_is_escaped():
     ],
 )
 def test_grades(score, grade):
-    assert charts.grade(score) == grade
+    assert glyphs.grade(score) == grade
 
 
 def test_no_score_fills_nothing_and_says_so():
-    html = str(charts.dial(None, "Score"))
+    html = str(glyphs.dial(None, "Score"))
 
     assert "perf-dial-value" not in html
     assert "insufficient data" in html
@@ -212,14 +231,14 @@ def test_no_score_fills_nothing_and_says_so():
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_bar_stays_within_its_ends(fraction):
-    assert 0 <= int(parsed(charts.bar(fraction, "x")).attrib["value"]) <= 100
+    assert 0 <= int(parsed(glyphs.bar(fraction, "x")).attrib["value"]) <= 100
 
 
 def test_before_and_after_share_one_scale():
-    widths = [float(r.attrib["width"]) for r in parsed(charts.versus(100, 25, "ms", "x")).iter("rect")]
+    widths = [float(r.attrib["width"]) for r in parsed(glyphs.versus(100, 25, "ms", "x")).iter("rect")]
 
     assert widths == [200, 50]
 
 
 def test_one_value_makes_no_sparkline():
-    assert charts.sparkline([1], "x") == ""
+    assert glyphs.sparkline([1], "x") == ""
