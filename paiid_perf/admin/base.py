@@ -11,6 +11,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -129,6 +130,16 @@ def require(request: HttpRequest, permission: str) -> None:
     """Raises PermissionDenied without the permission: being staff alone opens nothing."""
     if not request.user.has_perm(permission):
         raise PermissionDenied
+
+
+#: Rows that one confirmation is for: a person reads them, and Django takes 1,000 fields of a form at the most.
+AT_ONCE = 200
+
+
+def first_of(queryset: QuerySet[Any]) -> tuple[list[Any], int]:
+    """The first rows of a selection, as many as one confirmation is for, and how many more were selected."""
+    rows = list(queryset[:AT_ONCE])
+    return rows, queryset.count() - AT_ONCE if len(rows) == AT_ONCE else 0
 
 
 def pill(kind: str, text: object) -> SafeString:

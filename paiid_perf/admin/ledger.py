@@ -3,23 +3,26 @@ makes what takes time, and the row's page shows what becomes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.db import transaction
 from django.db.models import QuerySet
+from django.db.models.functions import Coalesce
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.urls import URLPattern, path
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, ngettext
 
-from paiid_perf.admin import aftermath, charts
-from paiid_perf.admin.base import APPLY, APPROVE, VIEW, PageAdmin, pill, require
+from paiid_perf.admin import aftermath, charts, glyphs
+from paiid_perf.admin.base import APPLY, APPROVE, VIEW, PageAdmin, first_of, pill, require
 from paiid_perf.admin.console import AREA_NAMES
 from paiid_perf.admin.evidence import Compared, compared, facts_of, won
 from paiid_perf.admin.figures import signed
@@ -33,12 +36,44 @@ from paiid_perf.optimization import ledger
 MOVING = (Recommendation.State.APPLYING, Recommendation.State.APPROVED)
 
 
+class GainFilter(admin.SimpleListFilter):
+    """By what a change brought, or as long as nobody measured it, by what it should."""
+
+    title = gettext_lazy("gain")
+    parameter_name = "gain"
+    #: the address's word → (from, below), as a share of the time that is gone
+    BOUNDS: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "half": (0.5, math.inf),
+        "tenth": (0.1, 0.5),
+        "less": (0.0, 0.1),
+        "loss": (-math.inf, 0.0),
+    }
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [
+            ("half", _("half the time or more")),
+            ("tenth", _("a tenth to a half")),
+            ("less", _("less than a tenth")),
+            ("loss", _("slower")),
+            ("none", _("not known")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Recommendation]) -> QuerySet[Recommendation]:
+        gained = queryset.alias(gain=Coalesce("measured_gain", "expected_gain"))
+        if self.value() == "none":
+            return gained.filter(gain__isnull=True)
+        if self.value() not in self.BOUNDS:
+            return queryset
+        least, below = self.BOUNDS[str(self.value())]
+        return gained.filter(gain__gte=least, gain__lt=below)
+
+
 @admin.register(Recommendation)
 class RecommendationAdmin(PageAdmin):
     """The ledger: what is proposed, what was done about it, and what that brought."""
 
     list_display = ("title", "area_label", "state_label", "expected", "measured", "risk", "confirmed_at")
-    list_filter = ("state", "area", "kind", "risk")
+    list_filter = ("state", "area", GainFilter, "kind", "risk")
     search_fields = ("title", "key", "how")
     actions = ("approve_selected", "apply_selected", "revert_selected", "dismiss_selected")
 
@@ -137,16 +172,24 @@ class RecommendationAdmin(PageAdmin):
         self, request: HttpRequest, name: str, queryset: QuerySet[Recommendation]
     ) -> HttpResponse | None:
         """First a page that says what will happen; then it happens to each row whose state allows it."""
-        move, rows = MOVES[name], list(queryset)
+        move, rows, more = MOVES[name], *first_of(queryset)
         if "confirmed" not in request.POST:
-            return self._confirm(request, move, rows, self.address_of_list(), bulk=True)
-        for rec in rows:
-            if offered(rec, move):
-                self._act(request, rec, move)
+            return self._confirm(request, move, rows, self.address_of_list(), bulk=True, more=more)
+        told = Counter(self._done(request, rec, move) for rec in rows if offered(rec, move))
+        for words, count in told.items():
+            if words:
+                title = ngettext("%(count)d recommendation", "%(count)d recommendations", count)
+                self.message_user(request, f"{title % {'count': count}}: {words}", messages.SUCCESS)
         return None
 
     def _confirm(
-        self, request: HttpRequest, move: Move, rows: Sequence[Recommendation], back: str, bulk: bool = False
+        self,
+        request: HttpRequest,
+        move: Move,
+        rows: Sequence[Recommendation],
+        back: str,
+        bulk: bool = False,
+        more: int = 0,
     ) -> HttpResponse:
         return self.page(
             request,
@@ -157,17 +200,23 @@ class RecommendationAdmin(PageAdmin):
             refused=[rec for rec in rows if not offered(rec, move)],
             back=back,
             bulk=bulk,
+            more=more,
             checkbox=ACTION_CHECKBOX_NAME,
         )
 
     def _act(self, request: HttpRequest, rec: Recommendation, move: Move) -> None:
+        if told := self._done(request, rec, move):
+            self.message_user(request, f"{rec.title}: {told}", messages.SUCCESS)
+
+    def _done(self, request: HttpRequest, rec: Recommendation, move: Move) -> str:
+        """Do it and write down who did; what to tell, or nothing where it was refused: why is told already."""
         try:
             told = self._make(request, rec, move)
         except PerfError as error:
             self.message_user(request, f"{rec.title}: {error}", messages.ERROR)
-            return
+            return ""
         self.log_change(request, rec, f"{move.name}: {request.POST.get('reason', '')}".removesuffix(": "))
-        self.message_user(request, f"{rec.title}: {told}", messages.SUCCESS)
+        return told
 
     def _make(self, request: HttpRequest, rec: Recommendation, move: Move) -> str:
         """Do it, or have a worker do it; returns what to tell. What is to be applied is approved first, so that a
@@ -203,12 +252,12 @@ class RecommendationAdmin(PageAdmin):
 
 
 def _versus(row: Compared) -> SafeString | str:
-    return "" if row.after_ms is None else charts.versus(row.before_ms, row.after_ms, "ms", _("A call"))
+    return "" if row.after_ms is None else glyphs.versus(row.before_ms, row.after_ms, "ms", _("A call"))
 
 
 def _won(rows: Sequence[Compared]) -> SafeString | str:
     times = won(rows)
-    return "" if times is None else charts.versus(*times, "ms", _("A call, all queries together"))
+    return "" if times is None else glyphs.versus(*times, "ms", _("A call, all queries together"))
 
 
 def _history(rec: Recommendation) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from paiid_perf.admin.base import END_SESSION, PageAdmin, pill
+from paiid_perf.admin.base import END_SESSION, PageAdmin, first_of, pill
 from paiid_perf.models import UserSession
 from paiid_perf.security import sessions
 
@@ -48,9 +48,9 @@ class UserSessionAdmin(PageAdmin):
     @admin.action(description=gettext_lazy("End these sessions"), permissions=["view"])
     def end_selected(self, request: HttpRequest, queryset: QuerySet[UserSession]) -> HttpResponse | None:
         """First a page that says who is logged out; then they are. The queryset holds what the person may end."""
-        rows = list(queryset)
+        rows, more = first_of(queryset)
         if "confirmed" not in request.POST:
-            return self._confirm(request, rows)
+            return self._confirm(request, rows, more)
         for row in rows:
             self.log_change(request, row, f"ended a session of {row.user}")
             sessions.end_session(request.user, row)
@@ -58,12 +58,13 @@ class UserSessionAdmin(PageAdmin):
         self.message_user(request, told % {"count": len(rows)}, messages.SUCCESS)
         return None
 
-    def _confirm(self, request: HttpRequest, rows: list[UserSession]) -> HttpResponse:
+    def _confirm(self, request: HttpRequest, rows: list[UserSession], more: int) -> HttpResponse:
         return self.page(
             request,
             "paiid_perf/end_sessions.html",
             _("End these sessions?"),
             rows=rows,
+            more=more,
             back=self.address_of_list(),
             checkbox=ACTION_CHECKBOX_NAME,
         )

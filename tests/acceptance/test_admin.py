@@ -423,6 +423,52 @@ def test_many_are_asked_about_first_and_only_those_whose_state_allows_it_are_mov
     }
 
 
+def test_very_many_are_asked_about_in_portions(client_of, post, make_rec, monkeypatch):
+    """A form with a field for each of 10,000 rows would be refused by Django."""
+    monkeypatch.setattr("paiid_perf.admin.base.AT_ONCE", 2)
+    rows = [make_rec(number) for number in range(1, 6)]
+    client = client_of("approver")
+    data = {
+        "action": "approve_selected",
+        "_selected_action": [rows[0].pk],
+        "select_across": "1",
+        "index": "0",
+    }
+
+    asked = post(client, f"{HOME}recommendation/", data)
+    chosen = re.findall(r'name="_selected_action" value="(\d+)"', asked.content.decode())
+    assert len(chosen) == 2
+    assert "3 more were selected" in asked.content.decode()
+    done = {"action": "approve_selected", "_selected_action": chosen, "confirmed": "1"}
+    response = post(client, f"{HOME}recommendation/", done, follow=True)
+
+    assert messages_of(response) == ["2 recommendations: now approved."]
+    assert Recommendation.objects.filter(state="approved").count() == 2
+    assert LogEntry.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("gain", "found"),
+    [
+        ("half", {"won"}),
+        ("tenth", {"hoped"}),
+        ("less", {"little"}),
+        ("loss", {"lost"}),
+        ("none", {"unknown"}),
+        ("nonsense", {"won", "hoped", "little", "lost", "unknown"}),
+    ],
+)
+def test_the_ledger_is_filtered_by_what_was_won(gain, found, client_of, make_rec):
+    made = {"won": (0.1, 0.9), "hoped": (0.3, None), "little": (0.9, 0.0), "lost": (0.6, -0.2)}
+    for number, (title, (expected, measured)) in enumerate(made.items(), start=1):
+        make_rec(number, title=title, expected_gain=expected, measured_gain=measured)
+    make_rec(9, title="unknown", expected_gain=None)
+
+    response = client_of("viewer").get(f"{HOME}recommendation/", {"gain": gain})
+
+    assert {row.title for row in response.context["cl"].queryset} == found
+
+
 def test_many_need_the_permission_as_one_does(client_of, post, rec):
     data = {"action": "apply_selected", "_selected_action": [rec.pk], "confirmed": "1"}
 
