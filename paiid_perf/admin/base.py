@@ -19,6 +19,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
+from paiid_perf.admin.zone import in_readers_zone
 from paiid_perf.optimization.reports import WINDOWS
 
 VIEW = "paiid_perf.view_console"
@@ -31,10 +32,10 @@ END_SESSION = "paiid_perf.end_session"
 VIEW_SAMPLES = "paiid_perf.view_samples"
 
 if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[Any]
+    _ModelAdmin = admin.ModelAdmin[Any]
     ModelForm = forms.ModelForm[Any]
 else:
-    ModelAdmin = admin.ModelAdmin
+    _ModelAdmin = admin.ModelAdmin
     ModelForm = forms.ModelForm
 
 View = Callable[..., HttpResponse]
@@ -50,6 +51,16 @@ class Page:
     view: View
 
 
+class ModelAdmin(_ModelAdmin):
+    """Django's, whose pages tell and read times in the reader's zone."""
+
+    def get_urls(self) -> list[URLPattern]:
+        urls: list[URLPattern] = super().get_urls()
+        for url in urls:
+            url.callback = in_readers_zone(url.callback)
+        return urls
+
+
 class PageAdmin(ModelAdmin):
     """Rows that runs and requests make: seen with ``view_console``, never edited by hand."""
 
@@ -62,7 +73,7 @@ class PageAdmin(ModelAdmin):
 
     def _url(self, page: Page) -> URLPattern:
         view = update_wrapper(partial(page.view, self), page.view)
-        return path(page.route, self.admin_site.admin_view(view), name=page.name)
+        return path(page.route, in_readers_zone(self.admin_site.admin_view(view)), name=page.name)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None

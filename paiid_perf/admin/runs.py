@@ -24,6 +24,7 @@ from paiid_perf.admin.console import AREA_NAMES, areas_of
 from paiid_perf.admin.evidence import facts_of
 from paiid_perf.admin.figures import duration, number
 from paiid_perf.admin.window import named
+from paiid_perf.admin.zone import in_readers_zone
 from paiid_perf.exceptions import ActionRefused, AlreadyRunning
 from paiid_perf.models import OptimizationRun
 from paiid_perf.optimization import reports, runner
@@ -72,6 +73,7 @@ class OptimizationRunAdmin(PageAdmin):
         run = get_object_or_404(OptimizationRun.objects.prefetch_related("phases"), pk=pk)
         return JsonResponse(_told(run))
 
+    @in_readers_zone
     def report_view(self, request: HttpRequest) -> HttpResponse:
         """The report of a window as one file (``format`` html, md or json), which needs nothing else to be read."""
         require(request, VIEW)

@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin import figures, glyphs, money, navigation
+from paiid_perf.admin import figures, glyphs, money, navigation, zone
 from paiid_perf.admin.base import ACKNOWLEDGE, RUN, VIEW, pill
 from paiid_perf.admin.console import Overview, gather
 from paiid_perf.admin.window import named
@@ -26,12 +26,14 @@ STYLES = Path(__file__).resolve().parents[1] / "static" / "paiid_perf" / "consol
 def perf_overview(context: dict[str, Any]) -> dict[str, Any]:
     """The overview, for who may see the console."""
     request = context["request"]
+    with zone.reading(request):
+        overview = gather(timezone.now(), named(request)) if request.user.has_perm(VIEW) else None
     return {
         "request": request,
         "csrf_token": context.get("csrf_token"),
         "may_run": request.user.has_perm(RUN),
         "may_acknowledge": request.user.has_perm(ACKNOWLEDGE),
-        "overview": gather(timezone.now(), named(request)) if request.user.has_perm(VIEW) else None,
+        "overview": overview,
     }
 
 
@@ -43,7 +45,14 @@ def perf_tabs(context: dict[str, Any]) -> dict[str, Any]:
         return {"tabs": []}
     site = getattr(request, "current_app", None) or request.resolver_match.namespace
     found = navigation.tabs(request, site)
-    return {"tabs": found, "pages": next((tab.pages for tab in found if tab.current), ())}
+    pages = next((tab.pages for tab in found if tab.current), ())
+    return {"tabs": found, "pages": pages, "zone": zone.asked_for(request)}
+
+
+@register.simple_tag(takes_context=True)
+def perf_zone(context: dict[str, Any]) -> str:
+    """The name of the zone that the page tells its times in."""
+    return str(zone.zone_of(context["request"]))
 
 
 @register.simple_tag

@@ -45,6 +45,7 @@ FLAGS = [
 ]
 HOME = "/admin/paiid_perf/"
 WAIT_MS = 20_000
+DESK = {"viewport": {"width": 1280, "height": 900}, "timezone_id": "UTC"}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def browse(chromium, live_server, client_of):
     cookie = client_of("superuser").cookies["sessionid"].value
 
     def start(**options):
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        context = chromium.new_context(**DESK | options)
         contexts.append(context)
         context.set_default_timeout(WAIT_MS)
         context.add_cookies([{"name": "sessionid", "value": cookie, "url": live_server.url}])
@@ -292,6 +293,12 @@ def test_a_chart_tells_its_values_to_the_pointer_and_to_the_keys(browse, traffic
 
     page.get_by_text("Table").first.click()
     playwright.expect(page.locator(".perf-figures table").first).to_be_visible()
+
+
+def test_times_are_told_in_the_readers_zone(browse, a_run):
+    page = browse(f"optimizationrun/{a_run.pk}/change/", timezone_id="Asia/Kathmandu")
+
+    playwright.expect(page.get_by_text("Times in Asia/Kathmandu")).to_be_visible()
 
 
 PAGES = (
