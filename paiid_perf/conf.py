@@ -33,6 +33,7 @@ CHANGE_KINDS: tuple[str, ...] = (
     "statistics",
     "cache_warm",
     "cache_config",
+    "cache_ttl",
 )
 
 

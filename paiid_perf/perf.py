@@ -10,7 +10,7 @@ from typing import Any
 from django.apps import apps
 from django.db.models.signals import post_migrate
 
-from paiid_perf import invalidation
+from paiid_perf import edits, invalidation
 from paiid_perf.api import edited
 from paiid_perf.api.phase import PHASE as API
 from paiid_perf.api.types import ResponseStrategy
@@ -22,6 +22,8 @@ from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.database.changes import HANDLERS as DATABASE_CHANGES
 from paiid_perf.database.phase import PHASE as DATABASE
 from paiid_perf.database.recorders import RECORDERS as DATABASE_GAUGES
+from paiid_perf.lifetimes import edited as lifetimes_edited
+from paiid_perf.lifetimes.changes import HANDLERS as LIFETIME_CHANGES
 from paiid_perf.monitoring import tasks_watch
 from paiid_perf.monitoring.actions import note_host
 from paiid_perf.monitoring.phase import PHASE as MONITORING
@@ -39,7 +41,7 @@ from paiid_perf.telemetry import process
 GAUGES: tuple[Any, ...] = (*DATABASE_GAUGES, *CACHE_GAUGES, *SECURITY_GAUGES)
 
 registry.register(DATABASE, API, CACHE, MONITORING, SECURITY)
-registry.register(*DATABASE_CHANGES, *CACHE_CHANGES)
+registry.register(*DATABASE_CHANGES, *CACHE_CHANGES, *LIFETIME_CHANGES)
 registry.register(*SYSTEM_GAUGES, *(Recorder(*gauge) for gauge in GAUGES))
 registry.register(*STRATEGIES, *THRESHOLDS)
 registry.register(AlertThreshold(CAMPAIGNS, above=0, for_=timedelta(0), severity="critical"))
@@ -58,6 +60,8 @@ def connect() -> None:
     tasks_watch.connect()
     process.also("host", note_host)
     edited.connect()
+    lifetimes_edited.connect()
+    edits.connect()
     app = apps.get_app_config("paiid_perf")
     post_migrate.connect(marks.on_migrate, sender=app, dispatch_uid="paiid_perf.marks")
 

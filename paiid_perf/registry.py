@@ -72,6 +72,11 @@ class Registry:
         """Every declaration of that type, in the order of registration."""
         return tuple(item for (type_, _), item in self._items.items() if type_ is kind)
 
+    def find(self, kind: type[D], name: str) -> D | None:
+        """The declaration of that type and name; None where there is none."""
+        found: D | None = self._items.get((kind, name))
+        return found
+
     def get(self, kind: type[D], name: str) -> D:
         """The declaration of that type and name.
 

@@ -1,35 +1,22 @@
-"""Endpoint classes that people edit while the site runs (``EndpointRule``), brought to every process.
-
-No request asks for them. Each process' flusher thread looks every ``FLUSH_INTERVAL``: in Redis at a word that changes
-with every edit, and in the table when it did, once a minute anyway, and each time where there is no Redis.
-"""
+"""Endpoint classes that people edit while the site runs (``EndpointRule``): what may be set, and what is in force."""
 
 from __future__ import annotations
 
 import logging
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from django.db import DatabaseError, transaction
-from django.db.models.signals import post_delete, post_save
 from django.utils.translation import gettext as _
-from redis.exceptions import RedisError
 
+from paiid_perf import edits
 from paiid_perf.api.endpoints import known_names
 from paiid_perf.api.limits import parse_rate
 from paiid_perf.api.types import EditedClass, EndpointClass, ResponseStrategy
-from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.registry import registry
-from paiid_perf.stores import redis_gate
-from paiid_perf.telemetry import recorder
 
 logger = logging.getLogger("paiid_perf")
 
-#: Seconds after which the table is read although Redis says nothing of an edit (it may have been down then).
-ANYWAY_SECONDS = 60.0
 KEYS = ("ip", "user", "user_or_ip")
 
 
@@ -89,40 +76,7 @@ def _objective_problem(objective: float | None) -> str:
     return _("It must be more than 0.") if objective is not None and objective <= 0 else ""
 
 
-# --- how every process hears of it -----------------------------------------------------------------------
-
-
-class Edits:
-    """What this process knows of the edits, and when it looked. ``clock`` gives seconds."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._word: bytes | None = None
-        self._read_at: float | None = None
-        self._failed = False
-
-    def look(self) -> None:
-        """Take the edits over if there may be new ones. Never raises; what cannot be read stays as it was."""
-        try:
-            word = self._told()
-            if self._is_due(word):
-                take_over()
-                self._word, self._read_at, self._failed = word, self._clock(), False
-        except (DatabaseError, RedisError) as error:
-            if not self._failed:
-                logger.warning("Edited endpoint classes cannot be read (%s); those known stay.", error)
-            self._failed = True
-
-    def _told(self) -> bytes | None:
-        client = redis_gate.patient()
-        try:
-            return client.get(_key()) if client else None  # type: ignore[return-value]
-        except RedisError:
-            return None  # the table says it, at its pace
-
-    def _is_due(self, word: bytes | None) -> bool:
-        at = self._read_at
-        return at is None or word is None or word != self._word or self._clock() - at >= ANYWAY_SECONDS
+# --- what is in force -------------------------------------------------------------------------------------
 
 
 def take_over() -> None:
@@ -143,29 +97,8 @@ def _usable() -> Iterator[EditedClass]:
             yield EditedClass(rule.name, values)
 
 
-def _changed(**_sent: Any) -> None:
-    transaction.on_commit(tell)
-
-
-def tell() -> None:
-    """Make every process look at the table: this one now, the others at their next flush."""
-    try:
-        client = redis_gate.patient()
-        if client is not None:
-            client.set(_key(), uuid.uuid4().hex)
-    except RedisError as error:
-        logger.warning("The others hear of the edited endpoint class within a minute (%s).", error)
-    take_over()
-
-
-def _key() -> str:
-    return f"{get_settings().KEY_PREFIX}:endpoint-rules"
-
-
 def connect() -> None:
-    """Look with every flush, and tell of every change."""
+    """Follow the table."""
     from paiid_perf.models import EndpointRule
 
-    for signal in (post_save, post_delete):
-        signal.connect(_changed, sender=EndpointRule, dispatch_uid="paiid_perf.edited")
-    recorder.beside("endpoint classes", Edits().look)
+    edits.follow(EndpointRule, take_over)

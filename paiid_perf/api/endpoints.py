@@ -14,6 +14,7 @@ from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, reso
 from paiid_perf.api.limits import Rate, parse_rate
 from paiid_perf.api.types import EditedClass, EndpointClass, InClass, ResponseStrategy
 from paiid_perf.exceptions import ConfigurationError
+from paiid_perf.lifetimes.edited import with_edited_ttl
 from paiid_perf.registry import registry
 
 logger = logging.getLogger("paiid_perf")
@@ -138,8 +139,9 @@ def in_force() -> list[EndpointClass]:
 
 def build(declared: EndpointClass) -> Endpoint:
     """The class with its rate parsed and its strategy looked up; what cannot be read is left out and logged."""
-    strategies = {strategy.name: strategy for strategy in registry.all(ResponseStrategy)}
-    strategy = strategies.get(declared.cache or "")
+    strategy = registry.find(ResponseStrategy, declared.cache or "")
+    if strategy is not None:
+        strategy = with_edited_ttl(strategy, strategy.subject)
     tags = tuple(dict.fromkeys(label.lower() for label in strategy.depends_on)) if strategy else ()
     return Endpoint(declared, _rate(declared), strategy, tags, *_stale(strategy))
 

@@ -25,7 +25,7 @@ from paiid_perf.api.store import FAILED_MS, GIVES, PASS_MS, SILENCE, Found, Keep
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.conf import Settings
 from paiid_perf.invalidation import UNHEARD, rows_in_doubt
-from paiid_perf.telemetry import recorder
+from paiid_perf.telemetry import looks, recorder
 from paiid_perf.telemetry.trace import Trace, Watched
 
 HITS = frozenset({"HIT", "STALE"})
@@ -237,7 +237,10 @@ class Passage:
         self.cache, self.detail = state, detail
         strategy = self.endpoint.strategy
         if strategy is not None and self.settings.RECORD:
-            recorder.count("cache.hits" if self.is_hit else "cache.misses", f"response:{strategy.name}")
+            subject = strategy.subject
+            recorder.count("cache.hits" if self.is_hit else "cache.misses", subject)
+            if self.lookup is not None:
+                looks.saw(subject, self.lookup.key, self.is_hit)
 
     @property
     def is_hit(self) -> bool:
@@ -302,7 +305,7 @@ class Passage:
             row_tags=tuple(sorted(self.rows or ())),
         )
         self.detail = "fwd=miss; stored"
-        recorder.gauge("cache.stored_bytes", f"response:{strategy.name}", len(blob))
+        recorder.gauge("cache.stored_bytes", strategy.subject, len(blob))
         return self._from_answer(response, answer), keepsake
 
     def _from_answer(self, response: HttpResponse, answer: responses.Answer) -> HttpResponseBase:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from paiid_perf.api import actions, facts, rules
-from paiid_perf.api.types import Advice, EndpointFacts, Mark
+from paiid_perf.api.types import Advice, EndpointFacts, Mark, ResponseStrategy
 from paiid_perf.contracts import ADVICE, Check, Phase, PhaseContext, PhaseResult, Proposal
+from paiid_perf.lifetimes import advice as lifetimes
+from paiid_perf.lifetimes.reuse import Reuse
+from paiid_perf.registry import registry
 
 AREA = "api"
 #: Endpoints shown on the run's page.
@@ -25,9 +29,12 @@ def run(ctx: PhaseContext) -> PhaseResult:
     endpoints = facts.read_endpoints(ctx.now)
     ctx.progress(0.8, _("advising"))
     ctx.propose([_proposal(advice) for advice in rules.advise(endpoints)])
+    declared = {strategy.subject: strategy for strategy in registry.all(ResponseStrategy)}
+    reuse = lifetimes.read(declared)
+    ctx.propose(lifetimes.proposals(AREA, declared, reuse))
     settled = dict(ctx.settle(AREA))
     checks = tuple(_check(mark) for mark in rules.marks(endpoints))
-    return PhaseResult("succeeded", _summary(endpoints), checks, _details(endpoints, settled))
+    return PhaseResult("succeeded", _summary(endpoints), checks, _details(endpoints, settled, reuse))
 
 
 def _proposal(advice: Advice) -> Proposal:
@@ -63,9 +70,15 @@ def _summary(endpoints: Sequence[EndpointFacts]) -> str:
     }
 
 
-def _details(endpoints: Iterable[EndpointFacts], settled: dict[str, Any]) -> dict[str, Any]:
+def _details(
+    endpoints: Iterable[EndpointFacts], settled: dict[str, Any], reuse: Iterable[Reuse]
+) -> dict[str, Any]:
     busiest = sorted(endpoints, key=lambda e: -e.requests * e.mean_ms)[:SHOWN]
-    return {"endpoints": [_row(e) for e in busiest], "settled": settled}
+    return {
+        "endpoints": [_row(e) for e in busiest],
+        "settled": settled,
+        "reuse": [asdict(one) for one in reuse],
+    }
 
 
 def _row(facts: EndpointFacts) -> dict[str, Any]:

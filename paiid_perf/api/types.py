@@ -79,6 +79,11 @@ class ResponseStrategy:
     query_params: Sequence[str] | None = None
     """Parameters that are part of the key; None: all of them."""
 
+    @property
+    def subject(self) -> str:
+        """What its counters go by."""
+        return f"response:{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class RepeatFacts:

@@ -34,8 +34,9 @@ from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import PerfError
 from paiid_perf.invalidation import Target, tag_of
+from paiid_perf.lifetimes.edited import with_edited_ttl
 from paiid_perf.registry import registry
-from paiid_perf.telemetry import recorder
+from paiid_perf.telemetry import looks, recorder
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -325,7 +326,9 @@ def strategy_named(strategy: Strategy) -> CacheStrategy:
     Raises:
         NotRegistered: no strategy has that name.
     """
-    return registry.get(CacheStrategy, strategy) if isinstance(strategy, str) else strategy
+    if isinstance(strategy, str):
+        strategy = registry.get(CacheStrategy, strategy)
+    return with_edited_ttl(strategy, strategy.name)
 
 
 def _entry(key: str, strategy: Strategy, tags: Iterable[Target]) -> _Entry:
@@ -341,6 +344,7 @@ def _look(store: Store, entry: _Entry) -> _Seen:
     recorder.count("cache.hits" if seen.found else "cache.misses", name)
     recorder.observe("cache.read_ms", name, (time.perf_counter() - began) * 1000)
     learner.looked(entry.key, seen.cost_ms, len(seen.stored or b""))
+    looks.saw(name, entry.key, seen.found)
     return seen
 
 

@@ -26,6 +26,7 @@ from paiid_perf.cache.types import (
 )
 from paiid_perf.cache.warming import warm
 from paiid_perf.contracts import ADVICE, Check, Phase, PhaseContext, PhaseResult, Proposal
+from paiid_perf.lifetimes import advice as lifetimes
 from paiid_perf.registry import registry
 
 AREA = "cache"
@@ -36,12 +37,16 @@ def run(ctx: PhaseContext) -> PhaseResult:
     ctx.progress(0.0, _("reading the cache"))
     facts = read_facts(ctx.now)
     ctx.propose(_proposals(facts))
+    declared = {strategy.name: strategy for strategy in registry.all(CacheStrategy)}
+    reuse = lifetimes.read(declared)
+    ctx.propose(lifetimes.proposals(AREA, declared, reuse))
     ctx.progress(0.3, _("settings"))
     settled = dict(ctx.settle(AREA))
     warmed = _warm(ctx)
     if any(settled.values()) or any(report.warmed for report in warmed):
         facts = read_facts(ctx.now)
-    return PhaseResult("succeeded", _summary(facts, warmed), _checks(facts), _details(facts, warmed, settled))
+    details = _details(facts, warmed, settled) | {"reuse": [asdict(one) for one in reuse]}
+    return PhaseResult("succeeded", _summary(facts, warmed), _checks(facts), details)
 
 
 def _proposals(facts: CacheFacts) -> Iterator[Proposal]:

@@ -1,6 +1,6 @@
 """The models, one file per domain."""
 
-from paiid_perf.models.api import EndpointRule
+from paiid_perf.models.api import EndpointRule, StrategyTtl
 from paiid_perf.models.database import IndexSighting, StatementSnapshot
 from paiid_perf.models.marks import Mark
 from paiid_perf.models.monitoring import (
@@ -44,5 +44,6 @@ __all__ = [
     "SecurityChain",
     "SecurityEvent",
     "StatementSnapshot",
+    "StrategyTtl",
     "UserSession",
 ]

@@ -1,4 +1,4 @@
-"""What people set for endpoint classes at runtime, over what the code declares."""
+"""What is set at runtime for endpoint classes and strategies, over what the code declares."""
 
 from __future__ import annotations
 
@@ -92,3 +92,24 @@ class EndpointRule(models.Model):
             for name, value in given.items()
             if value not in ("", (), None)
         }
+
+
+class StrategyTtl(models.Model):
+    """Another time to live of a cache or response strategy, set by a change in the ledger.
+
+    ``lifetimes.edited`` brings it to every process; deleting the row brings the declared time back.
+    """
+
+    subject = models.CharField(_("strategy"), max_length=255, unique=True)
+    """``portfolios``; of a response strategy ``response:user``."""
+    seconds = models.FloatField(_("time to live (s)"))
+    changed_at = models.DateTimeField(_("changed"))
+
+    class Meta:
+        verbose_name = _("time to live of a strategy")
+        verbose_name_plural = _("times to live")
+        ordering = ("subject",)
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.seconds:g} s"

@@ -18,6 +18,7 @@ from paiid_perf.admin.pages.base import ConsoleAdmin, Page, last_phase
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.lifetimes.edited import with_edited_ttl
 from paiid_perf.monitoring.windows import sums
 from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
@@ -26,8 +27,9 @@ from paiid_perf.stores import redis_gate
 
 def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     require(request, VIEW)
-    window, phase = window_of(request), last_phase("cache")
-    details = phase.details if phase else {}
+    window, phase, api = window_of(request), last_phase("cache"), last_phase("api")
+    details = dict(phase.details) if phase else {}
+    details["reuse"] = [*details.get("reuse", ()), *(api.details.get("reuse", ()) if api else ())]
     return page.shown(
         request,
         "cache",
@@ -48,8 +50,21 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
 def _keys(details: Mapping[str, Any]) -> dict[str, Any]:
     """The largest keys of the sample, and the nodes of a cluster, where the last run saw any."""
     return {
+        _("Asked for again"): [_reuse(found) for found in details.get("reuse", ()) if found["looks"]],
         _("Largest keys"): details.get("memory", {}).get("largest"),
         _("Nodes"): details.get("nodes"),
+    }
+
+
+def _reuse(found: Mapping[str, Any]) -> dict[str, Any]:
+    """One strategy's sampled look-ups, in few words."""
+    return {
+        "strategy": found["subject"],
+        "looks_sampled": found["looks"],
+        "keys_sampled": found["keys"],
+        "asked_for_once": found["once"],
+        "invalidated_or_evicted": found["lost"],
+        "hit_ratio_by_ttl": ", ".join(f"{ttl:g} s: {ratio:.0%}" for ttl, ratio in found["expected"]),
     }
 
 
@@ -105,9 +120,12 @@ class _Seen:
 
 def _strategies(window: Window, details: Mapping[str, Any]) -> list[Strategy]:
     seen = _Seen(_counts("cache.hits", window), _counts("cache.misses", window), _sizes(details))
-    values = [_strategy(one, one.name, _("values"), seen, True) for one in registry.all(CacheStrategy)]
+    values = [
+        _strategy(with_edited_ttl(one, one.name), one.name, _("values"), seen, True)
+        for one in registry.all(CacheStrategy)
+    ]
     answers = [
-        _strategy(one, f"response:{one.name}", _("responses"), seen, False)
+        _strategy(with_edited_ttl(one, one.subject), one.subject, _("responses"), seen, False)
         for one in registry.all(ResponseStrategy)
     ]
     return values + answers

@@ -18,7 +18,7 @@ from django.db import DatabaseError, connection
 from django.test import Client
 from django.urls import reverse
 
-from paiid_perf.api import edited
+from paiid_perf import edits
 from paiid_perf.api.endpoints import endpoints
 from paiid_perf.api.types import EditedClass, EndpointClass, ResponseStrategy
 from paiid_perf.models import EndpointRule, Mark
@@ -152,21 +152,21 @@ def test_what_cannot_be_used_is_left_out_whole(classes: None, caplog: pytest.Log
 @pytest.mark.django_db(transaction=True)
 def test_the_table_is_read_when_something_was_said(redis_cache: Any, classes: None) -> None:
     now = [0.0]
-    edits = edited.Edits(clock=lambda: now[0])
-    edited.tell()
-    edits.look()
+    known = edits.Edits(clock=lambda: now[0])
+    edits.tell()
+    known.look()
     # An edit that says nothing (``update()``) is seen within a minute, any other at once.
     EndpointRule.objects.bulk_create([EndpointRule(name="orders", rate="1/m")])
-    edits.look()
+    known.look()
     assert rate_of("orders/") == "60/m"
-    now[0] += edited.ANYWAY_SECONDS
-    edits.look()
+    now[0] += edits.ANYWAY_SECONDS
+    known.look()
     assert rate_of("orders/") == "1/m"
     EndpointRule.objects.all().update(rate="2/m")
-    edits.look()
+    known.look()
     assert rate_of("orders/") == "1/m"
-    redis_cache.set(edited._key(), "another")
-    edits.look()
+    redis_cache.set(edits.word_key(), "another")
+    known.look()
     assert rate_of("orders/") == "2/m"
 
 
@@ -177,10 +177,10 @@ def test_a_table_that_cannot_be_read_changes_nothing(
         raise DatabaseError("gone")
 
     registry.swap(EditedClass, EditedClass("orders", {"rate": "4/m"}))
-    monkeypatch.setattr(edited, "take_over", broken)
-    edits = edited.Edits()
-    edits.look()
-    edits.look()
+    monkeypatch.setattr(edits, "take_over", broken)
+    known = edits.Edits()
+    known.look()
+    known.look()
     assert rate_of("orders/") == "4/m"
     assert caplog.text.count("gone") == 1
 
