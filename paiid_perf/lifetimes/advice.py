@@ -58,6 +58,7 @@ def _proposal(area: str, found: Reuse, strategy: Strategy, ttl: float, ratio: fl
         why=_why(found, ttl, ratio, bounded),
         evidence=_evidence(found, ratio),
         expected_gain=round(1 - (1 - ratio) / (1 - found.ratio), 3),
+        risk="medium",
         cost=_("What is kept longer takes memory for longer: at most %(times).0f times as many keys.")
         % {"times": ttl / found.ttl},
         how=f"ttl=timedelta(seconds={ttl:g})",
@@ -84,7 +85,7 @@ def _why(found: Reuse, ttl: float, ratio: float, bounded: bool) -> str:
         "looks": found.looks,
     }
     stale = (
-        _("What changes is invalidated at once, however long it may be kept.")
+        _("What depends_on names is invalidated at once; whatever else it shows gets older.")
         if bounded
         else _("No event makes it old before its time: decide how stale it may be, or declare depends_on.")
     )

@@ -108,6 +108,7 @@ def test_what_events_bound_is_proposed_and_the_rest_is_advice() -> None:
     assert bounded.evidence["hit_ratio"] < 0.5
     assert bounded.evidence["expected_hit_ratio"] > 0.7
     assert "invalidated at once" in bounded.why
+    assert bounded.risk == "medium"
     assert "depends_on" in unbounded.why
 
 
