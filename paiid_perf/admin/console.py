@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
+from statistics import fmean
 from typing import Any
 
 from django.db.models import Case, Count, F, Value, When
@@ -23,7 +26,7 @@ from paiid_perf.contracts import ADVICE
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
 from paiid_perf.monitoring import endpoints, queries
 from paiid_perf.monitoring.queries import Traffic
-from paiid_perf.monitoring.types import Point
+from paiid_perf.monitoring.types import Point, Sample
 from paiid_perf.optimization.reports import LONGEST, WINDOWS, span_of
 from paiid_perf.telemetry.histogram import merge, percentiles
 
@@ -266,10 +269,7 @@ def charts_of(traffic: Traffic, start: datetime, end: datetime) -> list[Chart]:
         chart(_("Database time a request"), [_database_time(start, end)], "ms"),
         chart(
             _("Machine"),
-            [
-                _gauge(_("CPU"), "system.cpu_percent", start, end),
-                _gauge(_("memory"), "system.memory_percent", start, end),
-            ],
+            _gauges({"system.cpu_percent": _("CPU"), "system.memory_percent": _("memory")}, start, end),
             "%",
             top=100.0,
             empty=_("No gauge was read. Start Celery beat with paiid_perf.tasks.beat_schedule()."),
@@ -303,8 +303,18 @@ def _database_time(start: datetime, end: datetime) -> Line:
     return means(_("database"), queries.sums("api.db_ms", start, end))
 
 
-def _gauge(label: str, name: str, start: datetime, end: datetime) -> Line:
-    return means(label, queries.sums(name, start, end))
+def _gauges(labels: Mapping[str, str], start: datetime, end: datetime) -> list[Line]:
+    """A line for each gauge: the mean of all hosts."""
+    found = queries.gauges_of(labels, start, end)
+    return [_mean_of(label, chain.from_iterable(found[name].values())) for name, label in labels.items()]
+
+
+def _mean_of(label: str, samples: Iterable[Sample]) -> Line:
+    at: defaultdict[datetime, list[float]] = defaultdict(list)
+    for sample in samples:
+        at[sample.at].append(sample.value)
+    values = [value for together in at.values() for value in together]
+    return Line(label, [(when, fmean(at[when])) for when in sorted(at)], fmean(values) if values else None)
 
 
 def means(label: str, points: Sequence[Point]) -> Line:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.utils.functional import Promise
@@ -13,6 +13,7 @@ from paiid_perf.admin import charts
 from paiid_perf.admin.charts import Chart, Line
 from paiid_perf.admin.window import Window
 from paiid_perf.monitoring import queries
+from paiid_perf.monitoring.types import Sample
 
 #: Hosts that one chart tells apart.
 HOSTS = 3
@@ -30,11 +31,12 @@ class Gauge:
 
 def drawn(gauges: Iterable[Gauge], window: Window) -> list[SafeString]:
     """A chart for each gauge."""
-    return [charts.line_chart(_chart(gauge, window)) for gauge in gauges]
+    shown = list(gauges)
+    found = queries.gauges_of([gauge.series for gauge in shown], window.start, window.end)
+    return [charts.line_chart(_chart(gauge, found[gauge.series], window)) for gauge in shown]
 
 
-def _chart(gauge: Gauge, window: Window) -> Chart:
-    found = queries.gauges_by_subject(gauge.series, window.start, window.end)
+def _chart(gauge: Gauge, found: Mapping[str, Sequence[Sample]], window: Window) -> Chart:
     lines = [
         Line(subject or gauge.series, [(s.at, s.value) for s in series], series[-1].value)
         for subject, series in sorted(found.items())[:HOSTS]

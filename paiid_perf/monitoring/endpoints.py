@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from paiid_perf.monitoring.windows import sums, whole
+from paiid_perf.monitoring.windows import sums, sums_of, whole
 from paiid_perf.telemetry.histogram import percentiles
 
 STATUSES = ("2xx", "3xx", "4xx", "5xx", "1xx")
@@ -70,9 +70,7 @@ def totals(start: datetime, end: datetime, beside: Sequence[str] = BESIDE) -> li
         endpoint, _space, status = subject.rpartition(" ")
         if " " in endpoint:
             latency[endpoint].append((status, count, total))
-    more = {
-        name: {subject: (count, total) for subject, count, total in sums(name, start, end)} for name in beside
-    }
+    more = sums_of(beside, start, end)
     rows = [_row(name, parts, more) for name, parts in latency.items()]
     return sorted(rows, key=lambda row: -row.total_ms)
 

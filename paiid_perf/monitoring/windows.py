@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -24,6 +25,17 @@ def sums(
             found[subject][0] += count
             found[subject][1] += total
     return [(subject, int(count), total) for subject, (count, total) in found.items()]
+
+
+def sums_of(names: Sequence[str], start: datetime, end: datetime) -> dict[str, dict[str, tuple[int, float]]]:
+    """Series → subject → (count, total) in the window, all series in the queries that one takes."""
+    found: dict[str, dict[str, tuple[int, float]]] = {name: {} for name in names}
+    for part in parts_of(start, end) if names else ():
+        rows = _within(part).filter(name__in=names).order_by().values_list("name", "subject")
+        for name, subject, count, total in rows.annotate(n=Sum("count"), t=Sum("total")):
+            before = found[name].get(subject, (0, 0.0))
+            found[name][subject] = (before[0] + count, before[1] + total)
+    return found
 
 
 def between(name: str, start: datetime, end: datetime) -> QuerySet[Metric]:
@@ -70,8 +82,12 @@ def whole(name: str, start: datetime, end: datetime) -> list[QuerySet[Metric]]:
 
 
 def _rows(name: str, part: Part) -> QuerySet[Metric]:
+    return _within(part).filter(name=name)
+
+
+def _within(part: Part) -> QuerySet[Metric]:
     since = _floor(part.start, part.resolution)
-    return Metric.objects.filter(name=name, resolution=part.resolution, at__gte=since, at__lt=part.end)
+    return Metric.objects.filter(resolution=part.resolution, at__gte=since, at__lt=part.end)
 
 
 def _floor(at: datetime, seconds: int) -> datetime:

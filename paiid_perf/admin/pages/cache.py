@@ -18,8 +18,9 @@ from paiid_perf.admin.pages.base import ConsoleAdmin, Page, last_phase
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
+from paiid_perf.conf import get_settings
 from paiid_perf.lifetimes.edited import with_edited_ttl
-from paiid_perf.monitoring.windows import sums
+from paiid_perf.monitoring.windows import sums_of
 from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
 from paiid_perf.stores import redis_gate
@@ -48,9 +49,10 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _keys(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The largest keys of the sample, and the nodes of a cluster, where the last run saw any."""
+    """What all responses take, the largest keys of the sample, and a cluster's nodes, where the last run saw any."""
     return {
         _("Asked for again"): [_reuse(found) for found in details.get("reuse", ()) if found["looks"]],
+        _("All kept responses (sampled keys)"): _responses(details),
         _("Largest keys"): details.get("memory", {}).get("largest"),
         _("Nodes"): details.get("nodes"),
     }
@@ -100,7 +102,7 @@ class Strategy:
     hits: int
     misses: int
     kept_bytes: float | None
-    """What its keys take, as the last run sampled them."""
+    """What its keys take, as the last run sampled them; None for responses: their keys tell no strategy."""
     can_clear: bool
 
     @property
@@ -119,7 +121,9 @@ class _Seen:
 
 
 def _strategies(window: Window, details: Mapping[str, Any]) -> list[Strategy]:
-    seen = _Seen(_counts("cache.hits", window), _counts("cache.misses", window), _sizes(details))
+    counted = sums_of(("cache.hits", "cache.misses"), window.start, window.end)
+    hits, misses = (_counts(found) for found in counted.values())
+    seen = _Seen(hits, misses, _sizes(details))
     values = [
         _strategy(with_edited_ttl(one, one.name), one.name, _("values"), seen, True)
         for one in registry.all(CacheStrategy)
@@ -131,8 +135,8 @@ def _strategies(window: Window, details: Mapping[str, Any]) -> list[Strategy]:
     return values + answers
 
 
-def _counts(series: str, window: Window) -> dict[str, int]:
-    return {subject: count for subject, count, _t in sums(series, window.start, window.end)}
+def _counts(found: Mapping[str, tuple[int, float]]) -> dict[str, int]:
+    return {subject: count for subject, (count, _total) in found.items()}
 
 
 def _strategy(
@@ -145,7 +149,7 @@ def _strategy(
         depends_on=", ".join(declared.depends_on) or "–",
         hits=seen.hits.get(subject, 0),
         misses=seen.misses.get(subject, 0),
-        kept_bytes=seen.sizes.get(subject, seen.sizes.get(declared.name)),
+        kept_bytes=seen.sizes.get(subject),
         can_clear=can_clear,
     )
 
@@ -154,6 +158,11 @@ def _sizes(details: Mapping[str, Any]) -> dict[str, float]:
     groups = details.get("memory", {}).get("groups", ())
     named = [(group.get("group") or group.get("name"), group) for group in groups]
     return {name: group["bytes"] for name, group in named if name and "bytes" in group}
+
+
+def _responses(details: Mapping[str, Any]) -> str:
+    kept = _sizes(details).get(f"{get_settings().KEY_PREFIX}:answer")
+    return number(kept, "bytes") if kept else ""
 
 
 def _hits_chart(window: Window) -> Chart:
