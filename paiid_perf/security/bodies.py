@@ -1,7 +1,8 @@
 """What a request's body holds, read so that the view finds it untouched.
 
-A body of up to MAX_BODY is read as Django itself would keep it. Of a larger one, or one of unknown length, only the
-first PEEK bytes are looked at, and put back in front of the stream: files go on streaming, ``request.body``,
+A body of up to MAX_BODY is read as Django itself would keep it, so that nothing hides behind
+padding. Of a larger one, or one of unknown length, only the first PEEK bytes are looked at, and put back in front of
+the stream: files go on streaming, ``request.body``,
 ``request.POST`` and upload handlers work as ever. Nothing is decompressed, so a bomb stays a small parcel.
 """
 
@@ -14,12 +15,13 @@ from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
 
-#: A body up to this size is read whole.
-MAX_BODY = 256 * 1024
+#: A body up to this size is read whole, unless Django is told to keep less: what it keeps by default.
+MAX_BODY = 2_621_440
 #: What is looked at of a larger one.
 PEEK = 64 * 1024
 #: Parts of a multipart body, and strings of a torn JSON body, that are looked at.
@@ -37,7 +39,7 @@ def body_of(request: HttpRequest) -> tuple[bytes, bool]:
     length = _length(request)
     if length == 0:
         return b"", True
-    if length is None or length > MAX_BODY:
+    if length is None or length > min(MAX_BODY, settings.DATA_UPLOAD_MAX_MEMORY_SIZE or MAX_BODY):
         return _peek(request)
     try:
         return request.body, True

@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice, pairwise
+from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 from urllib.parse import unquote
 
 from paiid_perf.security.intrusion import is_command, is_template, is_traversal
+from paiid_perf.security.reading import FULL, excerpts, read_of
 from paiid_perf.security.sqli import is_sqli
 from paiid_perf.security.xss import is_xss, unescape
 
@@ -31,13 +33,10 @@ _LOOKS: tuple[tuple[str, Callable[[str], bool]], ...] = (
 )
 KINDS = frozenset(kind for kind, _look in _LOOKS)
 
-#: Characters of a value that are read in full; longer ones are read in excerpts.
-FULL = 4_096
-_ENDS = 1_024
-_WINDOW = 120
-_WINDOWS = 9
 #: Attribute values and texts of an XML document that are read each on its own.
 XML_VALUES = 12
+#: Fewer values than this are filtered one by one.
+FEW = 4
 #: JSON nested deeper than this is not a document that a form sends.
 MAX_DEPTH = 200
 
@@ -77,21 +76,6 @@ _FULL_WIDTH = {
 } | {0: None}
 _ESCAPED_QUOTE = re.compile(r"\\(?=['\"])")
 _XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<>]+)<")
-#: What an attack in the middle of a long value cannot do without; plain searches, because these read all of it.
-_ANCHORS = (
-    " or ",
-    " and ",
-    "union",
-    "select",
-    "sleep",
-    "waitfor",
-    "||",
-    ";",
-    "--",
-    "<",
-    "script:",
-    "onerror",
-)
 
 
 def detect(text: str) -> frozenset[str]:
@@ -108,7 +92,7 @@ def detect(text: str) -> frozenset[str]:
 def detect_all(values: Iterable[str]) -> frozenset[str]:
     """What the values of one document carry together."""
     found: set[str] = set()
-    for value in suspects(values):
+    for value in chain.from_iterable(read_of(suspects(values)).values()):
         found |= _in_value(value)
         if len(found) == len(KINDS):
             break
@@ -123,10 +107,28 @@ def is_suspect(text: str) -> bool:
 def suspects(values: Iterable[str]) -> list[str]:
     """Those of many values that pass the prefilter, found in one pass over all of them."""
     different = dict.fromkeys(values)
-    together = "\x1f" + "\x1f".join(different)
-    if together.count("\x1f") != len(different) or _has_suspect_word(together):
+    if len(different) < FEW:
         return [value for value in different if is_suspect(value)]
-    return [leaf[1:] for leaf in _SUSPECT_LEAF.findall(together)]
+    together = "\x1f" + "\x1f".join(different)
+    if together.count("\x1f") != len(different):
+        return [value for value in different if is_suspect(value)]
+    found = [leaf[1:] for leaf in _SUSPECT_LEAF.findall(together)]
+    lowered = together.lower()
+    words = tuple(word for word in _WORDS if word in lowered)
+    return _with_words(different, lowered.split("\x1f")[1:], words, found) if words else found
+
+
+def _with_words(
+    values: Iterable[str], lowered: Iterable[str], words: tuple[str, ...], found: list[str]
+) -> list[str]:
+    one_of = _any_of(words)
+    already = set(found)
+    return [value for value, low in zip(values, lowered, strict=True) if value in already or one_of(low)]
+
+
+@lru_cache(maxsize=256)
+def _any_of(words: tuple[str, ...]) -> Callable[[str], object]:
+    return re.compile("|".join(map(re.escape, words))).search
 
 
 def _has_suspect_word(text: str) -> bool:
@@ -167,7 +169,7 @@ def _document(text: str) -> list[str] | None:
 
 def _in_value(text: str) -> frozenset[str]:
     found: set[str] = set()
-    for part in [text] if len(text) <= FULL else _excerpts(text):
+    for part in [text] if len(text) <= FULL else excerpts(text):
         for variant in _variants(part.lower()):
             found.update(kind for kind, looks_so in _LOOKS if kind not in found and looks_so(variant))
         if len(found) == len(KINDS):
@@ -215,24 +217,3 @@ def _from_escape(code: re.Match[str]) -> str:
 
 def _from_overlong(code: re.Match[str]) -> str:
     return chr(int(code[1]) << 6 | int(code[2], 16) & 0x3F)
-
-
-def _excerpts(text: str) -> list[str]:
-    """The ends of a long value and what stands around suspicious places between them."""
-    lowered = text.lower()
-    places = sorted(place for anchor in _ANCHORS for place in _places(lowered, anchor))
-    apart = [place for before, place in pairwise([0, *places]) if place - before > 8]
-    windows = [lowered[place - lead : place + _WINDOW] for place in apart[:_WINDOWS] for lead in (8, 0)]
-    return list(dict.fromkeys([text[:_ENDS], text[-_ENDS:], *windows]))
-
-
-def _places(text: str, anchor: str) -> Iterator[int]:
-    """The first two and the last place of an anchor between the ends, a window apart."""
-    start, stop = _ENDS, len(text) - _ENDS
-    yield from (place for place in (text.rfind(anchor, start, stop),) if place >= 0)
-    for _ in range(2):
-        start = text.find(anchor, start, stop)
-        if start < 0:
-            return
-        yield start
-        start += _WINDOW

@@ -20,8 +20,9 @@ from django.utils.translation import gettext as _
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
 from paiid_perf.security.bodies import MAX_STRINGS, body_of, form_parts, parse_json, strings_of
-from paiid_perf.security.detection import FULL, KINDS, detect, is_suspect, leaves_of, suspects
+from paiid_perf.security.detection import KINDS, detect, leaves_of, suspects
 from paiid_perf.security.events import record_event
+from paiid_perf.security.reading import FULL, read_of
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.sink import Carried, carried
 from paiid_perf.security.types import ALLOW, Action, Finding, InspectionPolicy, Severity, Verdict
@@ -258,40 +259,39 @@ def _judge(
     where: str, values: Iterable[tuple[str, str]], lengths: Mapping[str, int] = _NO_LENGTHS
 ) -> Iterator[Finding]:
     found, load = 0, carried.get()
-    harmless: set[str] = set()
-    for name, value in values:
-        if value in harmless:
+    pairs = list(values)
+    suspicious = dict.fromkeys(suspects(value for _name, value in pairs), ())
+    parts: dict[str, Sequence[str]] = {**suspicious, **read_of(list(suspicious))}
+    for name, value in pairs:
+        if not lengths and value not in parts and "\0" not in value:
             continue
-        before = found
-        for finding in _in_value(where, name, value, lengths, load):
-            yield finding
-            found += 1
+        field = one_line(f"{where}:{name}" if name else where, 120)
+        if load is not None and value in parts:
+            load.add(field, value)
+        findings = list(_in_value(field, value, _limit(name, value, lengths), parts.get(value, ())))
+        yield from findings
+        found += len(findings)
         if found >= MAX_FINDINGS:
             return
-        if found == before and not lengths:
-            harmless.add(value)
+        if not findings:
+            # The same value again is as harmless.
+            parts.pop(value, None)
 
 
-def _in_value(
-    where: str, name: str, value: str, lengths: Mapping[str, int], load: Carried | None
-) -> Iterator[Finding]:
-    if not lengths and not is_suspect(value) and "\0" not in value:
-        return
-    field = one_line(f"{where}:{name}" if name else where, 120)
-    limit = _limit(name, lengths) if lengths and not isinstance(value, Key) else None
-    if load is not None and is_suspect(value):
-        load.add(field, value)
+def _in_value(field: str, value: str, limit: int | None, parts: Iterable[str]) -> Iterator[Finding]:
     if limit is not None and len(value) > limit:
         yield Finding("length", field, limit=limit)
     elif "\0" in value:
         yield Finding("nul", field, redact(value))
     else:
-        for kind in sorted(detect(value)):
+        for kind in sorted(frozenset().union(*map(detect, parts))):
             yield Finding(kind, field, redact(value))
 
 
-def _limit(name: str, lengths: Mapping[str, int]) -> int | None:
+def _limit(name: str, value: str, lengths: Mapping[str, int]) -> int | None:
     """The length that a field may have: by its last name (``orders.0.note`` is a ``note``), else of any field."""
+    if not lengths or isinstance(value, Key):
+        return None
     last = next((part for part in reversed(name.split(".")) if not part.isdigit()), name)
     return lengths.get(last, lengths.get("*"))
 

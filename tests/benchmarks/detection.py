@@ -15,10 +15,12 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paiid_perf.security.detection import FULL, detect
+from paiid_perf.security.detection import detect
+from paiid_perf.security.reading import FULL
 
 SIZE = 100_000
 #: What a 100 KB value may be made of to make a detector slow.
@@ -88,6 +90,12 @@ def document(size: int = 4_600) -> str:
     return text
 
 
+def crowd(unit: str, length: int) -> str:
+    """A JSON list of 100 KB, of different values of that length made of the unit."""
+    values = [(f"{n}{unit * (length // len(unit) + 1)}")[: length + 6] for n in range(SIZE // (length + 8))]
+    return json.dumps(values, ensure_ascii=False)
+
+
 def best_of(work: Callable[[], object], times: int) -> float:
     """The fastest of some runs in seconds (the others were disturbed)."""
     best = float("inf")
@@ -104,6 +112,12 @@ def speed() -> dict[str, Any]:
     hostile = {unit: (unit * (SIZE // len(unit) + 1))[:SIZE] for unit in HOSTILE}
     times = {unit: best_of(lambda value=value: detect(value), 3) * 1e3 for unit, value in hostile.items()}  # type: ignore[misc]
     worst = max(times, key=times.__getitem__)
+    crowds = {
+        (unit, length): best_of(partial(detect, crowd(unit, length)), 3) * 1e3
+        for unit in HOSTILE
+        for length in (6, 60, 4_000)
+    }
+    worst_crowd = max(crowds, key=crowds.__getitem__)
     return {
         "json_bytes": len(text),
         "json_us": round(best_of(lambda: detect(text), 200) * 1e6, 1),
@@ -113,6 +127,8 @@ def speed() -> dict[str, Any]:
         "hostile_bytes": SIZE,
         "hostile_worst_ms": round(times[worst], 2),
         "hostile_worst_unit": worst,
+        "crowd_worst_ms": round(crowds[worst_crowd], 2),
+        "crowd_worst": worst_crowd,
         "read_in_full_characters": FULL,
     }
 

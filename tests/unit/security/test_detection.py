@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paiid_perf.security import detection, sqli
-from paiid_perf.security.detection import FULL, detect, leaves_of
+from paiid_perf.security.detection import detect, leaves_of, suspects
+from paiid_perf.security.reading import BUDGET, COST, FULL, read_of
 
 SQLI = [
     # closes the quote around it and goes on
@@ -210,6 +211,25 @@ def test_work_is_bounded_however_long_the_value(unit: str) -> None:
     small, large = (_tokens_read(unit * (size // len(unit))) for size in (100_000, 400_000))
     assert large <= small * 1.2 + FULL
     assert large < 2 * FULL + 24 * sqli.TOKENS
+
+
+@pytest.mark.parametrize("unit", ["x' and ", "<a b=", "${", "'", "1 or 1="])
+@pytest.mark.parametrize("length", [6, 60, 2_000])
+def test_work_is_bounded_however_many_values_a_document_has(unit: str, length: int) -> None:
+    values = [f"{n}{unit * (length // len(unit) + 1)}"[:length] for n in range(400_000 // length)]
+    read = [part for parts in read_of(suspects(values)).values() for part in parts]
+    assert 0 < sum(map(len, read)) + COST * len(read) < BUDGET + 4 * FULL
+
+
+@pytest.mark.parametrize(
+    "attack", ["x' OR 'a'='a", "4 UNION SELECT a, b FROM c", "<img src=x onerror=alert(1)>"]
+)
+@pytest.mark.parametrize("place", [0, 2_500, 4_999])
+def test_an_attack_is_found_among_thousands_of_harmless_values(attack: str, place: int) -> None:
+    values = [f"O'Brien & Sons <mail{n}@example.com>; not before Friday" for n in range(5_000)]
+    assert detect(json.dumps(values)) == frozenset()
+    values[place] = attack
+    assert detect(json.dumps(values)) == detect(attack)
 
 
 def test_depth_is_bounded() -> None:
