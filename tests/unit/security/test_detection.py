@@ -213,7 +213,7 @@ def test_work_is_bounded_however_long_the_value(unit: str) -> None:
     assert large < 2 * FULL + 24 * sqli.TOKENS
 
 
-@pytest.mark.parametrize("unit", ["x' and ", "<a b=", "${", "'", "1 or 1="])
+@pytest.mark.parametrize("unit", ["x' and ", "<a b=", "${", "'", "="])
 @pytest.mark.parametrize("length", [6, 60, 2_000])
 def test_work_is_bounded_however_many_values_a_document_has(unit: str, length: int) -> None:
     values = [f"{n}{unit * (length // len(unit) + 1)}"[:length] for n in range(400_000 // length)]
