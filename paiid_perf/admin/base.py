@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
 from paiid_perf.admin.zone import in_readers_zone
+from paiid_perf.optimization.plan import conclusion
 from paiid_perf.optimization.reports import WINDOWS
 
 VIEW = "paiid_perf.view_console"
@@ -158,10 +159,6 @@ def pill(kind: str, text: object) -> SafeString:
     return format_html('<span class="perf-pill perf-pill-{}">{}</span>', kind, text)
 
 
-#: The order in which a run's changes are told: as they happen.
-OUTCOMES = ("applied", "kept", "reverted", "failed", "verifying")
-
-
 def counts(found: Mapping[str, int]) -> str:
     """``2 applied, 1 kept``; a dash for nothing."""
-    return ", ".join(f"{found[name]} {name}" for name in OUTCOMES if found.get(name)) or "–"
+    return conclusion(found) or "–"

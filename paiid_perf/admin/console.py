@@ -159,12 +159,17 @@ def areas_of(found: Mapping[str, Any]) -> list[Area]:
 
 
 def _deduction(lost: Mapping[str, Any]) -> Deduction:
-    return Deduction(lost["points"], lost["label"], _found(lost), lost["hint"])
+    return Deduction(lost["points"], _known(lost["label"]), _found(lost), _known(lost["hint"]))
+
+
+def _known(text: str) -> str:
+    """What a run wrote down, in the reader's language where the catalogues know it."""
+    return _(text) if text else ""
 
 
 def _found(lost: Mapping[str, Any]) -> str:
     if lost["reason"]:
-        return _(lost["reason"])
+        return _known(lost["reason"])
     value, target, unit = lost["value"], lost["target"], lost["unit"]
     if target == 1 and 0 <= value < 1 and not unit:
         # A measure that is in place, in part or not at all.

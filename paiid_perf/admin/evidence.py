@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from django.utils.translation import gettext as _
 
-from paiid_perf.admin.figures import label_of, number, unit_of
+from paiid_perf.admin.figures import number, unit_of
+from paiid_perf.admin.labels import heading
 
 #: What says nothing.
 NOTHING: tuple[Any, ...] = (None, "", [], {})
@@ -58,7 +59,7 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 def fact_of(name: str, value: Any) -> Fact:
     """One entry; a list of objects becomes a table whose columns are their keys."""
-    label = label_of(name)
+    label = heading(name)
     if isinstance(value, Mapping):
         return Fact(label, "facts", facts=facts_of(value))
     if not isinstance(value, list | tuple):
@@ -68,8 +69,7 @@ def fact_of(name: str, value: Any) -> Fact:
         names = in_order(dict.fromkeys(key for item in shown for key in item))
         rows = [[cell_of(key, item.get(key)) for key in names] for item in shown]
         columns = [
-            Cell(label_of(key), is_number=any(row[n].is_number for row in rows))
-            for n, key in enumerate(names)
+            Cell(heading(key), is_number=any(row[n].is_number for row in rows)) for n, key in enumerate(names)
         ]
         return Fact(label, "table", columns=columns, rows=rows, more=more)
     return Fact(label, "list", cells=[cell_of(name, item) for item in shown], more=more)
@@ -82,7 +82,7 @@ def cell_of(name: str, value: Any) -> Cell:
     if isinstance(value, int | float):
         return Cell(number(float(value), unit_of(name)), is_number=True)
     if isinstance(value, Mapping):
-        return Cell(", ".join(f"{label_of(key)} {cell_of(key, item).text}" for key, item in value.items()))
+        return Cell(", ".join(f"{heading(key)} {cell_of(key, item).text}" for key, item in value.items()))
     if isinstance(value, list | tuple):
         return Cell(", ".join(cell_of(name, item).text for item in value))
     text = "–" if value is None else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
 from redis.exceptions import RedisError
 
 from paiid_perf.cache.actions import server_client, set_config
@@ -11,16 +12,16 @@ from paiid_perf.contracts import ChangeContext, ChangeHandler, Json, Measurement
 from paiid_perf.exceptions import ActionFailed
 
 
-def _apply(payload: Json, _: ChangeContext) -> Json:
+def _apply(payload: Json, context: ChangeContext) -> Json:
     before = set_config(server_client(), payload["setting"], payload["value"])
     return {"setting": payload["setting"], "value": payload["value"], "before": before}
 
 
-def _revert(payload: Json, _: ChangeContext) -> None:
+def _revert(payload: Json, context: ChangeContext) -> None:
     set_config(server_client(), payload["setting"], payload["previous"])
 
 
-def _measure(payload: Json, _: ChangeContext) -> Measurement:
+def _measure(payload: Json, context: ChangeContext) -> Measurement:
     """Whether the setting is in place, and the counters that say how the cache does.
 
     Raises:
@@ -44,19 +45,19 @@ def _measure(payload: Json, _: ChangeContext) -> Measurement:
 def judge(before: Measurement, after: Measurement, settings: Settings) -> Verdict:
     """Keep the setting unless the server lost it, or lookups since then hit less than MAX_REGRESSION allows."""
     if not after.numbers.get("in_place"):
-        return Verdict(False, "the server no longer has the setting")
+        return Verdict(False, _("the server no longer has the setting"))
     was = _ratio(before.numbers.get("hits", 0.0), before.numbers.get("lookups", 0.0))
     now = _ratio(
         after.numbers["hits"] - before.numbers.get("hits", 0.0),
         after.numbers["lookups"] - before.numbers.get("lookups", 0.0),
     )
     if was is None or now is None:
-        return Verdict(True, "the setting is in place; too few lookups since then to compare hit ratios")
+        return Verdict(True, _("the setting is in place; too few lookups since then to compare hit ratios"))
     if now < was * (1 - settings.MAX_REGRESSION):
-        return Verdict(False, f"the server's hit ratio fell from {was:.1%} to {now:.1%}", now - was)
-    return Verdict(
-        True, f"the setting is in place; the server's hit ratio was {was:.1%} and is {now:.1%}", now - was
-    )
+        said = _("the server's hit ratio fell from %(was).1f %% to %(now).1f %%")
+        return Verdict(False, said % {"was": was * 100, "now": now * 100}, now - was)
+    said = _("the setting is in place; the server's hit ratio was %(was).1f %% and is %(now).1f %%")
+    return Verdict(True, said % {"was": was * 100, "now": now * 100}, now - was)
 
 
 #: Fewer lookups say nothing about a ratio.

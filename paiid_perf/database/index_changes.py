@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from django.utils.translation import gettext as _
+
 from paiid_perf.conf import Settings
 from paiid_perf.contracts import ChangeContext, ChangeHandler, Json, Measurement, QueryMeasure, Verdict
 from paiid_perf.database.actions import indexes as actions
@@ -44,15 +46,15 @@ def create(payload: Json, ctx: ChangeContext) -> Json:
         ctx.settings.LOCK_TIMEOUT,
         tell=lambda fraction, step: ctx.progress(fraction, f"{name}: {step}"),
     )
-    ctx.progress(0.0, f"building {name}")
+    ctx.progress(0.0, _("building %(name)s") % {"name": name})
     with _session(payload, ctx) as session:
         if refusal := room.refused_because(machine.disk(session), int(payload.get("bytes", 0))):
-            raise ActionRefused(f"{name} is not built: {refusal}")
+            raise ActionRefused(_("%(name)s is not built: %(why)s") % {"name": name, "why": refusal})
         built = actions.create(session, build, limits)
         if payload.get("analyze"):
             actions.analyze(session, payload["schema"], payload["table"], ctx.settings.DDL_TIMEOUT)
         workload.remember(session, payload["table"], ctx.now)
-    ctx.progress(1.0, f"built {payload['name']}")
+    ctx.progress(1.0, _("built %(name)s") % payload)
     return {"name": payload["name"], "bytes": built.bytes, "definition": built.definition}
 
 
@@ -104,7 +106,8 @@ def drop(payload: Json, ctx: ChangeContext) -> Json:
         cover = payload.get("covered_by")
         if cover and not _is_valid(session, payload["schema"], cover):
             raise ActionRefused(
-                f"{cover}, which should serve in its place, is not there: {payload['name']} stays."
+                _("%(cover)s, which should serve in its place, is not there: %(name)s stays.")
+                % {"cover": cover, "name": payload["name"]}
             )
         found = actions.state(session, payload["schema"], payload["name"])
         _drop(session, payload, ctx)
@@ -218,7 +221,7 @@ def _replayed(
     may_write = _may_be_written(session, payload)
     writers = {q["queryid"] for q in payload.get("writes", ())}
     for number, (key, statement) in enumerate(statements.items()):
-        ctx.progress(number / len(statements), f"measuring for {payload['name']}")
+        ctx.progress(number / len(statements), _("measuring for %(name)s") % payload)
         with_samples = merged([statement], samples)[0]
         writes = may_write and statement.queryid in writers
         variants = list(plans.variants_of(session, with_samples, catalog, writes=writes))

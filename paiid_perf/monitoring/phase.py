@@ -18,11 +18,11 @@ LOOK_BACK = timedelta(minutes=15)
 
 def run(ctx: PhaseContext) -> PhaseResult:
     """Collect, roll up, judge; propose what the open alerts ask for."""
-    ctx.progress(0.1, "collecting metrics")
+    ctx.progress(0.1, str(_("collecting metrics")))
     stored = actions.collect(ctx.now)
-    ctx.progress(0.4, "rolling up")
+    ctx.progress(0.4, str(_("rolling up")))
     rolled = actions.roll_up(ctx.now)
-    ctx.progress(0.7, "judging alerts")
+    ctx.progress(0.7, str(_("judging alerts")))
     evaluation = actions.evaluate(ctx.now, ctx.settings)
     open_alerts = list(Alert.objects.exclude(status=Alert.Status.RESOLVED).select_related("rule"))
     outlooks = outlook.outlooks(ctx.now)
@@ -30,7 +30,8 @@ def run(ctx: PhaseContext) -> PhaseResult:
     ctx.propose([*map(_advice, asking), *outlook.advice(outlooks)])
     return PhaseResult(
         "succeeded",
-        f"{stored} metric rows stored, {rolled} rolled up, {len(open_alerts)} alert(s) open",
+        _("%(stored)d metric rows stored, %(rolled)d rolled up; open alerts: %(alerts)d")
+        % {"stored": stored, "rolled": rolled, "alerts": len(open_alerts)},
         checks=tuple(_checks(ctx.now)),
         details={
             "stored": stored,

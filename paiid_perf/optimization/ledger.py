@@ -18,6 +18,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from paiid_perf.conf import Policy, Settings, get_settings
 from paiid_perf.contracts import ADVICE, ChangeContext, ChangeHandler, Measurement, Proposal, Verdict
@@ -136,7 +137,7 @@ def expire(now: datetime, settings: Settings) -> int:
     old = Recommendation.objects.filter(
         state__in=(State.PROPOSED, State.APPROVED), confirmed_at__lt=now - settings.RECOMMENDATION_EXPIRES
     )
-    return old.update(state=State.EXPIRED, finished_at=now, outcome="no run confirmed it for too long")
+    return old.update(state=State.EXPIRED, finished_at=now, outcome=_("no run confirmed it for too long"))
 
 
 def supersede_unconfirmed(area: str, since: datetime, now: datetime) -> int:
@@ -144,7 +145,7 @@ def supersede_unconfirmed(area: str, since: datetime, now: datetime) -> int:
     gone = Recommendation.objects.filter(
         area=area, kind=ADVICE, state__in=(State.PROPOSED, State.APPROVED), confirmed_at__lt=since
     )
-    return gone.update(state=State.SUPERSEDED, finished_at=now, outcome="no longer found")
+    return gone.update(state=State.SUPERSEDED, finished_at=now, outcome=_("no longer found"))
 
 
 # --- what a person does ----------------------------------------------------------------------------
@@ -190,7 +191,7 @@ def apply(rec: Recommendation, user: Any, now: datetime | None = None) -> Recomm
     """
     settings, at = get_settings(), now or timezone.now()
     if settings.KILL_SWITCH or not settings.ENABLED:
-        raise ActionRefused("the kill switch is on: set KILL_SWITCH to False (and ENABLED to True) first.")
+        raise ActionRefused(_("the kill switch is on: set KILL_SWITCH to False (and ENABLED to True) first."))
     with _alone(settings, at):
         tally = Tally()
         carry_out(rec, ChangeContext(settings, at), tally, by=_name(user))
@@ -209,14 +210,15 @@ def revert(rec: Recommendation, user: Any, now: datetime | None = None) -> Recom
     settings, at = get_settings(), now or timezone.now()
     if State.REVERTED not in MOVES.get(rec.state, ()):
         raise InvalidTransition(
-            f"a change that is {rec.state} cannot be reverted: nothing of it is in place."
+            _("a change that is %(state)s cannot be reverted: nothing of it is in place.")
+            % {"state": rec.get_state_display()}
         )
     handler = _handler(rec)
     if handler.revert is None:
-        raise ActionRefused(f"{rec.kind} cannot be undone.")
+        raise ActionRefused(_("%(kind)s cannot be undone.") % {"kind": rec.kind})
     with _alone(settings, at):
         handler.revert(rec.payload, ChangeContext(settings, at))
-        return _move(rec, State.REVERTED, at, by=_name(user), outcome="reverted by hand", finished_at=at)
+        return _move(rec, State.REVERTED, at, by=_name(user), outcome=_("reverted by hand"), finished_at=at)
 
 
 # --- what a run does -------------------------------------------------------------------------------
@@ -285,7 +287,8 @@ def judge_due(area: str, context: ChangeContext, tally: Tally) -> None:
             _judge(rec, context, tally)
         except Exception as error:
             logger.exception("change %s could not be judged", rec.pk)
-            Recommendation.objects.filter(pk=rec.pk).update(outcome=f"could not be judged: {error}")
+            outcome = _("could not be judged: %(error)s") % {"error": error}
+            Recommendation.objects.filter(pk=rec.pk).update(outcome=outcome)
 
 
 def carry_out(rec: Recommendation, context: ChangeContext, tally: Tally, by: str = "run") -> None:
@@ -349,11 +352,12 @@ def _recover(rec: Recommendation, context: ChangeContext) -> bool:
         _handler(rec).clean_up(rec.payload, context)
     except Exception as error:
         logger.exception("what a killed process left of change %s could not be cleaned up", rec.pk)
-        Recommendation.objects.filter(pk=rec.pk).update(outcome=f"could not be cleaned up: {error}")
+        outcome = _("could not be cleaned up: %(error)s") % {"error": error}
+        Recommendation.objects.filter(pk=rec.pk).update(outcome=outcome)
         return False
     was_approved = any(entry["state"] == State.APPROVED for entry in rec.history)
     back = State.APPROVED if was_approved else State.PROPOSED
-    reason = "its process died while it was being applied"
+    reason = _("its process died while it was being applied")
     _move(rec, back, context.now, by="recovery", reason=reason, outcome="")
     return True
 
@@ -434,7 +438,7 @@ def _abandon(rec: Recommendation, handler: ChangeHandler, context: ChangeContext
 
 def _handler(rec: Recommendation) -> ChangeHandler:
     if rec.kind == ADVICE:
-        raise ActionRefused("this is advice: follow what it says by hand; there is nothing to apply.")
+        raise ActionRefused(_("this is advice: follow what it says by hand; there is nothing to apply."))
     return registry.get(ChangeHandler, rec.kind)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import time
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy
 
 from paiid_perf.contracts import Phase
 from paiid_perf.exceptions import ConfigurationError
@@ -33,6 +36,23 @@ def status_of(phases: Collection[str]) -> str:
     if not failed:
         return "succeeded"
     return "failed" if failed == len(phases) else "partial"
+
+
+#: What became of a run's changes, in the order of their lives.
+OUTCOMES: Mapping[str, str | Promise] = {
+    "applied": gettext_lazy("%(count)d applied"),
+    "kept": gettext_lazy("%(count)d kept"),
+    "reverted": gettext_lazy("%(count)d reverted"),
+    "failed": gettext_lazy("%(count)d failed"),
+    "verifying": gettext_lazy("%(count)d verifying"),
+}
+
+
+def conclusion(changes: Mapping[str, int]) -> str:
+    """``2 applied, 1 kept``; empty for nothing."""
+    return ", ".join(
+        str(words) % {"count": changes[name]} for name, words in OUTCOMES.items() if changes.get(name)
+    )
 
 
 def parse_window(window: tuple[str, str]) -> tuple[time, time]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, transaction
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from paiid_perf.conf import Policy, Settings, get_settings
 from paiid_perf.contracts import ChangeContext, Check, Phase, PhaseResult, Proposal
@@ -62,7 +63,7 @@ def request(
     """
     settings, at = get_settings(), now or timezone.now()
     if not settings.ENABLED:
-        raise ActionRefused('the app is off: set PAIID_PERF["ENABLED"] to True.')
+        raise ActionRefused(_('the app is off: set PAIID_PERF["ENABLED"] to True.'))
     _interrupt_dead(settings, at)
     run = OptimizationRun.objects.create(
         kind=kind, trigger=trigger, user=user, dry_run=dry_run, created_at=at, status=Status.QUEUED
@@ -195,7 +196,7 @@ class _Execution:
             self.reached = max(self.reached, plan.overall_progress(position, count, fraction))
             self._progress(self.reached, f"{phase.label}: {step}")
 
-        progress(0.0, "started")
+        progress(0.0, _("started"))
         row.status, row.started_at = PhaseRun.Status.RUNNING, timezone.now()
         context = _Context(self, progress, row.started_at)
         try:
@@ -305,8 +306,7 @@ class _Context:
 
 
 def _conclusion(changes: Mapping[str, int]) -> str:
-    made = ", ".join(f"{count} {name}" for name, count in changes.items() if count)
-    return made or "nothing to change"
+    return plan.conclusion(changes) or _("nothing to change")
 
 
 # --- what a killed run leaves -----------------------------------------------------------------------
@@ -315,7 +315,7 @@ def _conclusion(changes: Mapping[str, int]) -> str:
 def _interrupt_dead(settings: Settings, now: datetime) -> None:
     """Close the rows of runs whose process died, and of queued ones that nobody took."""
     waiting = OptimizationRun.objects.filter(status=Status.QUEUED, created_at__lt=now - QUEUE_PATIENCE)
-    waiting.update(status=Status.INTERRUPTED, finished_at=now, error="no worker took it")
+    waiting.update(status=Status.INTERRUPTED, finished_at=now, error=_("no worker took it"))
     if running() is None:
         return
     with run_lock(settings.DATABASE, now) as acquired:
@@ -330,7 +330,7 @@ def _interrupt_others(run: OptimizationRun | None, now: datetime) -> None:
         other.phases.filter(status=PhaseRun.Status.RUNNING).update(
             status=PhaseRun.Status.FAILED, finished_at=now, error="interrupted"
         )
-    dead.update(status=Status.INTERRUPTED, finished_at=now, error="its process died")
+    dead.update(status=Status.INTERRUPTED, finished_at=now, error=_("its process died"))
 
 
 # --- a database that goes away ----------------------------------------------------------------------

@@ -10,6 +10,9 @@ import math
 from dataclasses import dataclass, replace
 from statistics import median
 
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
 from paiid_perf.contracts import Measurement, QueryMeasure, Verdict
 
 #: A query under this share of the affected time is not of weight.
@@ -68,24 +71,32 @@ def judge(
     if not pairs:
         return _nothing_to_compare(before, created)
     if after.method == "window" and sum(p.after.calls for p in pairs) < ENOUGH_CALLS:
-        return Verdict(None, f"fewer than {ENOUGH_CALLS} calls since it was made")
+        return Verdict(None, _("fewer than %(calls)d calls since it was made") % {"calls": ENOUGH_CALLS})
     affected = [p for p in pairs if not p.before.key.startswith((WATCHED, WRITES))]
     gain = _gain(affected or pairs)
     worst = _regression(pairs, max_regression, after.method)
     numbers = _numbers(affected or pairs, gain) + _said_of(load)
     if worst is not None:
-        return Verdict(False, f"{_named(worst)} is {worst.slower:.0%} slower; {numbers}", gain)
+        said = _("%(query)s is %(percent).0f%% slower") % {
+            "query": _named(worst),
+            "percent": worst.slower * 100,
+        }
+        return Verdict(False, f"{said}; {numbers}", gain)
     lost = hot_lost(before, after) if created else ""
     if lost:
         return Verdict(False, f"{lost}; {numbers}", gain)
     if not created:
-        return Verdict(True, f"nothing got slower beyond noise without it; {_times(affected or pairs)}")
+        return Verdict(
+            True, _("nothing got slower beyond noise without it") + f"; {_times(affected or pairs)}"
+        )
     if after.numbers.get("scans", 1.0) <= before.numbers.get("scans", 0.0) and after.method == "window":
-        return Verdict(False, f"no query used it; {numbers}", gain)
+        return Verdict(False, _("no query used it") + f"; {numbers}", gain)
     if gain < BEYOND_NOISE and _same_blocks(affected):
-        return Verdict(False, f"its queries read as many blocks as before: no plan uses it; {numbers}", gain)
+        said = _("its queries read as many blocks as before: no plan uses it")
+        return Verdict(False, f"{said}; {numbers}", gain)
     if gain < min_gain and not _fewer_blocks(affected, min_gain):
-        return Verdict(False, f"it gained less than {min_gain:.0%}; {numbers}", gain)
+        said = _("it gained less than %(percent).0f%%") % {"percent": min_gain * 100}
+        return Verdict(False, f"{said}; {numbers}", gain)
     return Verdict(True, numbers, gain)
 
 
@@ -108,10 +119,10 @@ SAME_LOAD = 0.05
 
 def _nothing_to_compare(before: Measurement, created: bool) -> Verdict:
     if created and before.method != "none":
-        return Verdict(None, "none of its queries has run since")
+        return Verdict(None, _("none of its queries has run since"))
     if created:
-        return Verdict(False, "there is no query to prove it with")
-    return Verdict(True, "no query of the workload used it")
+        return Verdict(False, _("there is no query to prove it with"))
+    return Verdict(True, _("no query of the workload used it"))
 
 
 def _pairs(before: Measurement, after: Measurement) -> list[Compared]:
@@ -146,8 +157,9 @@ def _said_of(load: float) -> str:
     """What a reader of the numbers must know of the load; empty where it was the same."""
     if load == 1.0:
         return ""
-    pace = "slower" if load > 1.0 else "faster"
-    return f"; other tables' queries ran {abs(load - 1.0):.0%} {pace} meanwhile, which is allowed for"
+    slower = _("other tables' queries ran %(percent).0f%% slower meanwhile, which is allowed for")
+    faster = _("other tables' queries ran %(percent).0f%% faster meanwhile, which is allowed for")
+    return "; " + (slower if load > 1.0 else faster) % {"percent": abs(load - 1.0) * 100}
 
 
 def since(before: QueryMeasure, after: QueryMeasure) -> QueryMeasure:
@@ -213,7 +225,9 @@ def hot_lost(before: Measurement, after: Measurement) -> str:
     if min(old, new) < ENOUGH_UPDATES:
         return ""
     was, now = b.get("hot", 0.0) / old, (a.get("hot", 0.0) - b.get("hot", 0.0)) / new
-    return f"{was:.0%} of the updates were HOT, {now:.0%} since" if was - now > HOT_FALL else ""
+    if was - now <= HOT_FALL:
+        return ""
+    return _("%(was).0f%% of the updates were HOT, %(now).0f%% since") % {"was": was * 100, "now": now * 100}
 
 
 def _is_slower(pair: Compared, limit: float, method: str) -> bool:
@@ -246,12 +260,16 @@ def _named(pair: Compared) -> str:
 
 
 def _numbers(pairs: list[Compared], gain: float) -> str:
-    return f"{_times(pairs)} ({gain:+.0%} gained)"
+    return _("%(times)s (%(percent)+.0f%% gained)") % {"times": _times(pairs), "percent": gain * 100}
 
 
 def _times(pairs: list[Compared]) -> str:
     before = sum(max(p.after.calls, 1.0) * p.before.mean_ms for p in pairs)
     after = sum(max(p.after.calls, 1.0) * p.after.mean_ms for p in pairs)
     calls = sum(max(p.after.calls, 1.0) for p in pairs)
-    queries = "1 query" if len(pairs) == 1 else f"{len(pairs)} queries"
-    return f"{before / calls:.3f} → {after / calls:.3f} ms a call over {queries}"
+    said = ngettext(
+        "%(before).3f → %(after).3f ms a call over %(count)d query",
+        "%(before).3f → %(after).3f ms a call over %(count)d queries",
+        len(pairs),
+    )
+    return said % {"before": before / calls, "after": after / calls, "count": len(pairs)}
