@@ -1,4 +1,4 @@
-"""The cache beside django-redis plain and, where it is installed, cacheops: one server, one process, one run.
+"""The cache beside its peers (those that are installed): one server, one process, one run.
 
     python -m tests.benchmarks.cache [--json] [--rounds 2000] [--keys 100000]
 
@@ -30,6 +30,10 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 OURS = "paiid_perf"
 #: Threads that miss the same value at once.
 CROWD = 100
+CACHEX = "django-cachex"
+#: Needs Python 3.12.
+_CACHEX = {CACHEX: "django_cachex.cache.RedisCache"} if find_spec("django_cachex") else {}
+BACKENDS = {"default": "django_redis.cache.RedisCache"} | _CACHEX
 
 
 def values() -> dict[str, Any]:
@@ -86,7 +90,7 @@ def configure(url: str) -> None:
         INSTALLED_APPS=apps + (["cacheops"] if find_spec("cacheops") else []),
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
         DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
-        CACHES={"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": url}},
+        CACHES={name: {"BACKEND": backend, "LOCATION": url} for name, backend in BACKENDS.items()},
         CACHEOPS_REDIS=url,
         CACHEOPS={},
         PAIID_PERF={"FLUSH_INTERVAL": timedelta(0), "REDIS_TIMEOUT": 5.0},
@@ -95,22 +99,29 @@ def configure(url: str) -> None:
 
 
 def peers() -> list[Peer]:
-    """This app under three of its strategies, django-redis, cacheops."""
-    from django.core.cache import cache as django_cache
-
+    """This app under three of its strategies, the Django backends, cacheops."""
     found = [
         _ours(OURS, "hot"),
         _ours(f"{OURS} compressed", "long"),
         _ours(f"{OURS} json", "standard"),
-        Peer(
-            "django-redis",
-            lambda key, value: django_cache.set(key, value, 300),
-            django_cache.get,
-            lambda key, compute: django_cache.get_or_set(key, compute, 300),
-            lambda key: f":1:{key}",
-        ),
+        _backend("django-redis", "default"),
     ]
+    if CACHEX in BACKENDS:
+        found.append(_backend(CACHEX, CACHEX))
     return [*found, _cacheops()] if find_spec("cacheops") else found
+
+
+def _backend(name: str, alias: str) -> Peer:
+    from django.core.cache import caches
+
+    backend = caches[alias]
+    return Peer(
+        name,
+        lambda key, value: backend.set(f"{name}:{key}", value, 300),
+        lambda key: backend.get(f"{name}:{key}"),
+        lambda key, compute: backend.get_or_set(f"{name}:{key}", compute, 300),
+        lambda key: f":1:{name}:{key}",
+    )
 
 
 def _ours(name: str, declared: str) -> Peer:
@@ -181,7 +192,7 @@ def _misses(found: list[Peer], name: str, value: Any, rounds: int) -> dict[str, 
     new = itertools.count()
     return _interleaved(
         {
-            peer.name: lambda peer=peer: peer.get_or_compute(f"miss {name} {next(new)}", lambda: value)
+            peer.name: lambda peer=peer: peer.get_or_compute(f"miss:{name}:{next(new)}", lambda: value)
             for peer in found
         },
         rounds,
@@ -228,7 +239,7 @@ def _computed(peer: Peer) -> int:
 
     def ask(_: int) -> None:
         together.wait()
-        peer.get_or_compute(f"stampede {peer.name}", compute)
+        peer.get_or_compute(f"stampede:{peer.name}", compute)
 
     with ThreadPoolExecutor(CROWD) as pool:
         list(pool.map(ask, range(CROWD)))
@@ -317,7 +328,7 @@ def _invalidate_dict() -> None:
 
 
 def run(rounds: int, keys: int) -> dict[str, Any]:
-    """Everything, with the ratios of django-redis (and cacheops) to this app."""
+    """Everything, with the peers' ratios to this app."""
     from paiid_perf.stores import redis_gate
 
     client: Any = redis_gate.patient()
