@@ -75,7 +75,7 @@ class RedisGate:
         return answer
 
     def over(self, work: Callable[[ConnectionPool], T], default: T) -> T:
-        """``call`` for ``work`` that keeps connections of its own (``api.wire``), made as the pool makes them."""
+        """``call`` for ``work`` that keeps connections of its own (``wire``), made as the pool makes them."""
         pool = self._pool_of_requests()
         if pool is None:
             return default

@@ -26,13 +26,12 @@ from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpRequest
 from redis import ConnectionPool
 
-from paiid_perf import invalidation
-from paiid_perf.api import wire
+from paiid_perf import invalidation, wire
 from paiid_perf.api.limits import EXACT_UP_TO, LIMIT_LUA, SLICES, Allowance, Limit, Rate, fixed_window
 from paiid_perf.api.shelf import shelf
-from paiid_perf.api.wire import Script
 from paiid_perf.conf import get_settings
 from paiid_perf.stores import redis_gate
+from paiid_perf.wire import Script
 
 logger = logging.getLogger("paiid_perf")
 T = TypeVar("T")

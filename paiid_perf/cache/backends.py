@@ -12,17 +12,16 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from django.core.cache import caches
 from django.core.cache.backends.base import BaseCache
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.exceptions import ResponseError
 
-from paiid_perf import invalidation
+from paiid_perf import invalidation, wire
 from paiid_perf.cache.envelope import HEADER_BYTES, stamp_of
 from paiid_perf.conf import get_settings
 from paiid_perf.stores import redis_gate
 
 logger = logging.getLogger("paiid_perf")
 T = TypeVar("T")
-Command = tuple[Any, ...]
 #: From the stamp to the bytes to store.
 Sealed = Callable[[int], bytes]
 
@@ -84,49 +83,62 @@ _UNLOCK_LUA = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('
 
 
 class RedisStore:
-    """The raw client of django-redis' server: opaque bytes, no pickle around them."""
+    """The server of django-redis, asked past it: opaque bytes, no pickle around them."""
 
     def read(self, key: str, tags: Sequence[str]) -> Reading:
         if invalidation.has_pending(tags):
             return Reading(None, (-1,))
-        nowhere = Reading(None, (-1,), reachable=False)
-        return _call(lambda client: _read(client, key, tags), nowhere)
+        answers = _asked(_look(key, tags))
+        return _reading(tags, answers[0]) if answers else Reading(None, (-1,), reachable=False)
 
     def heads(self, keys: Sequence[str]) -> list[bytes | None]:
         return _call(lambda client: _heads(client, keys), [None] * len(keys))
 
     def write(self, key: str, stored: bytes, ttl_ms: int) -> bool:
-        return _call(lambda client: client.set(key, stored, px=ttl_ms) is not None, False)
+        return _asked(_set(key, stored, ttl_ms)) == [b"OK"]
 
     def put(self, key: str, sealed: Sealed, ttl_ms: int, tags: Sequence[str]) -> bool:
-        if invalidation.has_pending(tags):
-            return False
-        return _call(lambda client: _put(client, key, sealed, ttl_ms, tuple(tags)), False)
+        return not invalidation.has_pending(tags) and _put(key, sealed, ttl_ms, tuple(tags))
 
     def delete(self, keys: Sequence[str]) -> int:
         return _call(lambda client: _count(client.unlink(*keys)), 0) if keys else 0
 
     def lock(self, key: str, lease_ms: int) -> str | None:
         token = _token()
-        # None: the lock is taken. True is also the answer of a Redis that is away: then everybody may compute.
-        got = _call(lambda client: client.set(key, token, nx=True, px=lease_ms) is not None, True)
-        return token if got else None
+        # None: the lock is taken. Where Redis is away, everybody may compute.
+        return None if _asked(_locked(key, token, lease_ms)) == [None] else token
 
     def take(self, lock: str, lease_ms: int, key: str, tags: Sequence[str]) -> tuple[str | None, Reading]:
         token = _token()
         if invalidation.has_pending(tags):
             return token, Reading(None, (-1,))
-        got, reading = _call(
-            lambda client: _take(client, (lock, token, lease_ms), key, tags),
-            (True, Reading(None, (-1,), reachable=False)),
-        )
-        return token if got else None, reading
+        answers = _asked(_locked(lock, token, lease_ms), _look(key, tags))
+        if not answers:
+            return token, Reading(None, (-1,), reachable=False)
+        got, looked = answers
+        return token if got else None, _reading(tags, looked)
 
     def land(self, key: str, stored: bytes, ttl_ms: int, lock: str, token: str) -> bool:
-        return _call(lambda client: _land(client, key, stored, ttl_ms, (lock, token)), False)
+        commands = _set(key, stored, ttl_ms), _unlocked(lock, token)
+        return redis_gate.over(lambda pool: _noted(pool, commands), False)
 
     def unlock(self, key: str, token: str) -> None:
-        _call(lambda client: invalidation.run_script(client, _UNLOCK_LUA, [key], [token]), None)
+        _asked(_unlocked(key, token))
+
+
+def _asked(*commands: bytes) -> list[Any] | None:
+    """The answers, in one round trip; None where Redis is away, or answers with an error (full, forbidden)."""
+    answers = redis_gate.over(lambda pool: wire.ask(pool, *commands), None)
+    refused = next((answer for answer in answers or () if isinstance(answer, ResponseError)), None)
+    if refused is None:
+        return answers
+    logger.warning("Redis refuses: %s", refused)
+    return None
+
+
+def _noted(pool: ConnectionPool, commands: Sequence[bytes]) -> bool:
+    wire.note(pool, *commands)
+    return True
 
 
 def _call(work: Callable[[Redis], T], default: T) -> T:
@@ -142,12 +154,8 @@ def _call(work: Callable[[Redis], T], default: T) -> T:
     return redis_gate.call(attempt, default)
 
 
-def _read(client: Redis, key: str, tags: Sequence[str]) -> Reading:
-    return _reading(tags, _ask(client, *_look(key, tags)))
-
-
-def _look(key: str, tags: Sequence[str]) -> Command:
-    return ("MGET", key, *(invalidation.tag_key(tag) for tag in tags))
+def _look(key: str, tags: Sequence[str]) -> bytes:
+    return wire.command("MGET", key, *map(invalidation.tag_key, tags))
 
 
 def _reading(tags: Sequence[str], answer: Any) -> Reading:
@@ -158,13 +166,16 @@ def _reading(tags: Sequence[str], answer: Any) -> Reading:
     return Reading(stored, tuple(map(int, versions)))
 
 
-def _put(client: Redis, key: str, sealed: Sealed, ttl_ms: int, tags: tuple[str, ...]) -> bool:
+def _put(key: str, sealed: Sealed, ttl_ms: int, tags: tuple[str, ...]) -> bool:
     """One round trip while the stamp is still the one of this process' last look: it is asked for in the same one.
 
     A value that went out with an older stamp is old to every reader; it is sent again with the one it should have.
     """
     guess = _stamps.get(tags, 0)
-    looked, kept = _ask_all(client, _look(key, tags), _set(key, sealed(guess), ttl_ms))
+    answers = _asked(_look(key, tags), _set(key, sealed(guess), ttl_ms))
+    if not answers:
+        return False
+    looked, kept = answers
     stamp = stamp_of(_reading(tags, looked).versions)
     if stamp == guess:
         return bool(kept == b"OK")
@@ -173,7 +184,7 @@ def _put(client: Redis, key: str, sealed: Sealed, ttl_ms: int, tags: tuple[str, 
     if len(_stamps) >= MOST_STAMPS:
         _stamps.clear()
     _stamps[tags] = stamp
-    return bool(_ask(client, *_set(key, sealed(stamp), ttl_ms)) == b"OK")
+    return _asked(_set(key, sealed(stamp), ttl_ms)) == [b"OK"]
 
 
 #: The stamps that this process last saw, by tags: guesses, each checked by the store before it counts.
@@ -181,75 +192,16 @@ _stamps: dict[tuple[str, ...], int] = {}
 MOST_STAMPS = 1024
 
 
-def _set(key: str, stored: bytes, ttl_ms: int) -> Command:
-    return "SET", key, stored, "PX", ttl_ms
+def _set(key: str, stored: bytes, ttl_ms: int) -> bytes:
+    return wire.command("SET", key, stored, "PX", ttl_ms)
 
 
-def _take(client: Redis, lock: tuple[str, str, int], key: str, tags: Sequence[str]) -> tuple[bool, Reading]:
-    name, token, lease_ms = lock
-    got, looked = _ask_all(client, ("SET", name, token, "PX", lease_ms, "NX"), _look(key, tags))
-    return got is not None, _reading(tags, looked)
+def _locked(key: str, token: str, lease_ms: int) -> bytes:
+    return wire.command("SET", key, token, "PX", lease_ms, "NX")
 
 
-def _land(client: Redis, key: str, stored: bytes, ttl_ms: int, lock: tuple[str, str]) -> bool:
-    kept, _ = _ask_all(client, _set(key, stored, ttl_ms), ("EVAL", _UNLOCK_LUA, 1, *lock))
-    return bool(kept == b"OK")
-
-
-def _ask_all(client: Redis, *commands: Command) -> list[Any]:
-    """Several commands in one round trip; raises the first error among the answers, once all have come."""
-    connection: Any = client.connection
-    if connection is None:
-        return _piped(client, commands)
-    wire = b"".join(map(packed, commands))
-
-    def attempt() -> list[Any]:
-        connection.send_packed_command((wire,))
-        return [_answer(connection) for _ in commands]
-
-    answers: list[Any] = connection.retry.call_with_retry(attempt, lambda _: connection.disconnect())
-    for answer in answers:
-        if isinstance(answer, ResponseError):
-            raise answer
-    return answers
-
-
-def _piped(client: Redis, commands: Sequence[Command]) -> list[Any]:
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)  # type: ignore[no-untyped-call]
-    return [_as_raw(answer) for answer in pipeline.execute()]
-
-
-def _as_raw(answer: Any) -> Any:
-    """What redis-py made of an answer to SET, as the server wrote it."""
-    return b"OK" if answer is True else answer
-
-
-def packed(command: Command) -> bytes:
-    """A command as the protocol has it, in a quarter of redis-py's time."""
-    parts = [part if type(part) is bytes else str(part).encode() for part in command]
-    return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
-
-
-def _answer(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
-
-
-def _ask(client: Redis, *command: Any) -> Any:
-    """A command on the thread's own connection: what ``execute_command`` does, without a third of its time."""
-    connection: Any = client.connection
-    if connection is None:
-        return client.execute_command(*command)  # type: ignore[no-untyped-call]
-
-    def attempt() -> Any:
-        connection.send_packed_command((packed(command),))
-        return connection.read_response()
-
-    return connection.retry.call_with_retry(attempt, lambda _: connection.disconnect())
+def _unlocked(key: str, token: str) -> bytes:
+    return wire.command("EVAL", _UNLOCK_LUA, 1, key, token)
 
 
 def _heads(client: Redis, keys: Sequence[str]) -> list[bytes | None]:

@@ -142,7 +142,7 @@ def counted_trips() -> Iterator[list[int]]:
     """Counts what is sent by redis-py and by our own wire: one write of a command or a pipeline is a round trip."""
     from redis.connection import AbstractConnection
 
-    from paiid_perf.api import wire
+    from paiid_perf import wire
 
     trips = [0]
     plain = AbstractConnection.send_packed_command

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from paiid_perf import invalidation
-from paiid_perf.api import wire
+from paiid_perf import invalidation, wire
 from paiid_perf.cache import get_or_compute
 from paiid_perf.stores import redis_gate
 

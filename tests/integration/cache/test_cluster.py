@@ -12,8 +12,8 @@ from django.core.cache import cache as host_cache
 from django.test import RequestFactory
 from redis.crc import key_slot
 
-from paiid_perf import invalidation
-from paiid_perf.api import store, wire
+from paiid_perf import invalidation, wire
+from paiid_perf.api import store
 from paiid_perf.api.limits import Limit, Rate
 from paiid_perf.api.store import Found, Keepsake, Lookup, Question
 from paiid_perf.cache import get, get_or_compute

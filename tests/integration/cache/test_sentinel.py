@@ -12,8 +12,7 @@ import pytest
 from django_redis.pool import SentinelConnectionFactory
 from redis.sentinel import SentinelConnectionPool
 
-from paiid_perf import invalidation
-from paiid_perf.api import wire
+from paiid_perf import invalidation, wire
 from paiid_perf.cache import get
 from paiid_perf.cache import set as keep
 from paiid_perf.cache.keys import storage_key

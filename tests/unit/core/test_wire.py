@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
-from paiid_perf.api.wire import Incomplete, Line, Script, _tell, parse
+from paiid_perf.wire import Incomplete, Line, Script, _tell, parse
 
 VALUES = st.recursive(
     st.integers(-(2**62), 2**62) | st.binary(max_size=40) | st.none(),

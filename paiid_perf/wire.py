@@ -1,9 +1,9 @@
-"""One script call on a connection that the thread (or the event loop) keeps: a fifth of a client library's cost.
+"""Calls on a connection that the thread (or the event loop) keeps: a fifth of a client library's cost.
 
-redis-py makes the connection (address, TLS, authentication, time-outs: all of the host's configuration); the call
-itself is one write and one read of RESP2, which is small enough to spell out. The script is named by its digest and
-sent whole only to a server that does not know it. What nobody waits for (``tell``) is written only: its reply is read
-with that of the next call.
+redis-py makes the connection (address, TLS, authentication, time-outs: all of the host's configuration); a call itself
+is one write and one read of RESP2, which is small enough to spell out: a script (``send``), or plain commands together
+(``ask``). A script is named by its digest and sent whole only to a server that does not know it. What nobody waits for
+(``tell``) is written only: its reply is read with that of the next call.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Line:
         self.connection = connection
         self.sock: socket.socket = connection._sock
         self.knows: set[Script] = set()
-        self.owed: list[Script] = []
+        self.owed: list[Script | None] = []
 
     def close(self) -> None:
         """Let go of it; what is owed is lost, as if the server had not been there."""
@@ -152,19 +152,21 @@ class Line:
         Raises:
             Incomplete: more is to come.
         """
-        if not self.owed:
-            return parse(data)[0]
-        at, values = 0, []
-        for _ in range(len(self.owed) + 1):
+        return self.replies(data, 1)[0] if self.owed else parse(data)[0]
+
+    def replies(self, data: bytes, count: int) -> list[Any]:
+        """The same of the last ``count`` commands."""
+        at, values, owed = 0, [], len(self.owed)
+        for _ in range(owed + count):
             value, at = parse(data, at)
             values.append(value)
         for script, value in zip(self.owed, values, strict=False):
             self._look_at(script, value)
         self.owed.clear()
-        return values[-1]
+        return values[owed:]
 
-    def _look_at(self, script: Script, value: Any) -> None:
-        if _is_unknown_script(value):
+    def _look_at(self, script: Script | None, value: Any) -> None:
+        if script and _is_unknown_script(value):
             self.knows.discard(script)
         if isinstance(value, ResponseError):
             logger.info("Redis did not do what it was told: %s", value)
@@ -231,6 +233,51 @@ def send(
     return _raised(_followed(pool, value, script, keys, args))
 
 
+def command(*parts: Part) -> bytes:
+    """A plain command as it goes over the wire."""
+    # Spelled out, not ``_bytes``: a call for each part is half of the time.
+    return _pack([part if type(part) is bytes else str(part).encode() for part in parts])
+
+
+def ask(pool: ConnectionPool, *commands: bytes) -> list[Any]:
+    """Commands in one round trip: their replies, an error as a ResponseError that is not raised.
+
+    Raises:
+        RedisError: the server does not answer within the pool's time-out.
+    """
+    together, count = b"".join(commands), len(commands)
+    values = _on_a_line(pool, lambda line: _send_and_read_all(line, together, count))
+    moved = next((str(value) for value in values if _is_elsewhere(value)), "")
+    if not moved.startswith("MOVED") or not isinstance(pool, SlotPool):
+        return values
+    _move(pool, moved)
+    return _on_a_line(pool, lambda line: _send_and_read_all(line, together, count))
+
+
+def _move(pool: SlotPool, redirection: str) -> None:
+    line = _lines.open.pop(pool, None)
+    if line is not None:
+        line.close()
+    pool.move(redirection)
+
+
+def note(pool: ConnectionPool, *commands: bytes) -> None:
+    """Commands that nobody waits for, in one write. On a cluster they are asked, as another node may have the keys.
+
+    Raises:
+        RedisError: the connection is not to be had, or takes nothing within the pool's time-out.
+    """
+    if isinstance(pool, SlotPool):
+        ask(pool, *commands)
+    else:
+        _on_a_line(pool, lambda line: _note(line, commands))
+
+
+def _note(line: Line, commands: Sequence[bytes]) -> None:
+    line.sock.sendall(b"".join(commands))
+    line.owed += [None] * len(commands)
+
+
 def tell(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> None:
     """Run a script without waiting for it: one write (but for the first time, when the server may not know it).
 
@@ -269,6 +316,14 @@ def _on(line: Line, pool: ConnectionPool, work: Callable[[Line], T]) -> T:
 
 
 def _send_and_read(line: Line, command: bytes) -> Any:
+    return _send_and(line.read, line, command)
+
+
+def _send_and_read_all(line: Line, commands: bytes, count: int) -> list[Any]:
+    return _send_and(lambda data: line.replies(data, count), line, commands)
+
+
+def _send_and(read: Callable[[bytes], T], line: Line, command: bytes) -> T:
     sock = line.sock
     sock.sendall(command)
     data = b""
@@ -278,7 +333,7 @@ def _send_and_read(line: Line, command: bytes) -> Any:
             raise RedisConnectionError("the server closed the connection")
         data = data + some if data else some
         try:
-            return line.read(data)
+            return read(data)
         except Incomplete:
             continue
 
@@ -301,10 +356,7 @@ def _followed(
     command = script.command(keys, args, whole=True)
     if str(value).startswith("ASK"):
         return _asked_aside(pool, str(value), script, command)
-    line = _lines.open.pop(pool, None)
-    if line is not None:
-        line.close()
-    pool.move(str(value))
+    _move(pool, str(value))
     return _exchange(pool, command)
 
 
