@@ -49,6 +49,7 @@ class AlertAdmin(PageAdmin):
     )
     list_filter = ("status", "severity", "rule")
     list_select_related = ("rule", "acknowledged_by")
+    empty = gettext_lazy("No alert was opened yet. Celery beat judges the alert rules each minute.")
     actions = ("acknowledge",)
     action_form = CommentForm
     change_form_template = "paiid_perf/alert.html"
@@ -152,6 +153,7 @@ class AlertRuleAdmin(ModelAdmin):
     )
     list_filter = ("state", "severity", "enabled")
     exclude = ("declared",)
+    empty = gettext_lazy("No rule yet: a run adds those that are declared, and you can add one here.")
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return request.user.has_perm(VIEW) or super().has_view_permission(request, obj)
@@ -174,6 +176,7 @@ class AlertSilenceAdmin(ModelAdmin):
 
     list_display = ("comment", "rule", "subjects", "until", "created_by", "holds")
     list_select_related = ("rule", "created_by")
+    empty = gettext_lazy("Nothing is silenced: everybody is told of every alert.")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)

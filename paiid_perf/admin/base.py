@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
@@ -53,7 +54,16 @@ class Page:
 
 
 class ModelAdmin(_ModelAdmin):
-    """Django's, whose pages tell and read times in the reader's zone."""
+    """Django's, whose pages tell and read times in the reader's zone, and whose empty list says what to do next."""
+
+    empty: str | Promise = ""
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The list under its own name: Django would ask to select a row."""
+        context = {"title": capfirst(self.opts.verbose_name_plural), "empty": self.empty}
+        return super().changelist_view(request, context | (extra_context or {}))
 
     def get_urls(self) -> list[URLPattern]:
         urls: list[URLPattern] = super().get_urls()
@@ -75,13 +85,6 @@ class PageAdmin(ModelAdmin):
     def _url(self, page: Page) -> URLPattern:
         view = update_wrapper(partial(page.view, self), page.view)
         return path(page.route, in_readers_zone(self.admin_site.admin_view(view)), name=page.name)
-
-    def changelist_view(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The list under its own name: Django would ask to select a row."""
-        title = {"title": capfirst(self.opts.verbose_name_plural)}
-        return super().changelist_view(request, title | (extra_context or {}))
 
     def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
         return False

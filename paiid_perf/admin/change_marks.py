@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from paiid_perf.admin.base import RUN, PageAdmin
 from paiid_perf.models import Mark
@@ -20,6 +21,9 @@ class MarkAdmin(PageAdmin):
     list_display = ("at", "kind", "label")
     list_filter = ("kind",)
     date_hierarchy = "at"
+    empty = gettext_lazy(
+        "Nothing was marked yet. Set RELEASE, or let your pipeline run manage.py perf mark NAME --deployment."
+    )
     fields = ("kind", "label")
 
     def get_queryset(self, request: HttpRequest) -> Any:

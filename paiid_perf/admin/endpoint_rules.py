@@ -10,7 +10,6 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.http import urlencode
-from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -61,6 +60,7 @@ class EndpointRuleAdmin(ModelAdmin):
     list_display = ("name", "set_to", "enabled", "changed_at", "changed_by")
     list_select_related = ("changed_by",)
     actions = ("take_back",)
+    empty = gettext_lazy("Nothing is set here: every class is as it is declared. Edit one above.")
     change_list_template = "paiid_perf/endpoint_rules.html"
 
     # --- who may -------------------------------------------------------------------------------------------
@@ -88,8 +88,7 @@ class EndpointRuleAdmin(ModelAdmin):
             {"name": one.name, "facts": facts(one), "url": _address(rules.get(one.name), one.name)}
             for one in in_force()
         ]
-        context = {"title": capfirst(self.opts.verbose_name_plural), "classes": classes}
-        return super().changelist_view(request, context | (extra_context or {}))
+        return super().changelist_view(request, {"classes": classes} | (extra_context or {}))
 
     @admin.display(description=gettext_lazy("set to"))
     def set_to(self, rule: EndpointRule) -> str:

@@ -75,6 +75,9 @@ class RecommendationAdmin(PageAdmin):
     list_display = ("title", "area_label", "state_label", "expected", "measured", "risk", "confirmed_at")
     list_filter = ("state", "area", GainFilter, "kind", "risk")
     search_fields = ("title", "key", "how")
+    empty = gettext_lazy(
+        "Nothing was recommended yet. Press “Run quick optimization” on the overview, or run manage.py perf run."
+    )
     actions = ("approve_selected", "apply_selected", "revert_selected", "dismiss_selected")
 
     def get_urls(self) -> list[URLPattern]:

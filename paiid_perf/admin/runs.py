@@ -48,6 +48,7 @@ class OptimizationRunAdmin(PageAdmin):
     list_display = ("name", "state", "trigger", "user", "created_at", "took", "changed", "overall")
     list_filter = ("status", "kind", "trigger")
     list_select_related = ("user",)
+    empty = gettext_lazy("No run yet. Start one here, with manage.py perf run, or by Celery beat.")
     actions = tuple(RUN_ACTIONS)
 
     def get_urls(self) -> list[URLPattern]:

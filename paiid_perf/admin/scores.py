@@ -17,6 +17,7 @@ class ScoreAdmin(PageAdmin):
 
     list_display = ("at", "overall_score", "confidence_share", *AREA_NAMES)
     date_hierarchy = "at"
+    empty = gettext_lazy("No score yet: every run ends with one.")
 
     @admin.display(description=gettext_lazy("overall"), ordering="overall")
     def overall_score(self, score: Score) -> str:

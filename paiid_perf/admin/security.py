@@ -41,6 +41,9 @@ class SecurityEventAdmin(PageAdmin):
     list_select_related = ("user",)
     search_fields = ("address", "path")
     date_hierarchy = "at"
+    empty = gettext_lazy(
+        "Nothing was noticed yet. PerfMiddleware looks at what requests send, and at logins."
+    )
 
     def get_list_display(self, request: HttpRequest) -> list[Any]:
         return [name for name in self.list_display if name not in self.get_exclude(request)]
@@ -91,6 +94,10 @@ class BlockedAddressAdmin(PageAdmin):
     form = BlockForm
     list_display = ("network", "response", "reason", "created_at", "expires_at", "created_by")
     list_filter = ("response",)
+    empty = gettext_lazy(
+        "Nobody is kept out now. An address whose events pass BAN_SCORE is blocked by itself where the policy allows "
+        "it; you can block one here."
+    )
     list_select_related = ("created_by",)
     search_fields = ("network", "reason")
 

@@ -33,6 +33,7 @@ class UserSessionAdmin(PageAdmin):
     list_select_related = ("user",)
     ordering = ("-seen_at",)
     actions = ("end_selected",)
+    empty = gettext_lazy("No session is known. Who logs in while PerfMiddleware is there is seen here.")
 
     def get_queryset(self, request: HttpRequest) -> Any:
         here = Q(key=request.session.session_key or "")

@@ -25,7 +25,8 @@ from paiid_perf.telemetry.trace import REPEATS, mark_of
 from paiid_perf.testing import register_temporarily
 
 pytestmark = pytest.mark.django_db
-HOME = "/admin/paiid_perf/metric/"
+CONSOLE = "/admin/paiid_perf/"
+HOME = f"{CONSOLE}metric/"
 QUERIES = "/admin/paiid_perf/statementsnapshot/queries/"
 QUERY = "/admin/paiid_perf/statementsnapshot/queries/{}/"
 ORDERS = "GET api/orders/"
@@ -280,6 +281,40 @@ def counted(db):
     assert not found.because
     texts = statements.texts(get_settings(), [one.queryid for one in found.rows])
     return next(queryid for queryid, text in texts.items() if "seen_by_the_console" in text)
+
+
+@pytest.mark.parametrize(
+    ("name", "next_step"),
+    [
+        ("recommendation", "perf run"),
+        ("optimizationrun", "perf run"),
+        ("score", "every run ends with one"),
+        ("mark", "perf mark"),
+        ("alert", "Celery beat"),
+        ("alertrule", "add one here"),
+        ("alertsilence", "everybody is told"),
+        ("securityevent", "PerfMiddleware"),
+        ("blockedaddress", "block one here"),
+        ("endpointrule", "Edit one above"),
+    ],
+)
+def test_an_empty_list_says_what_to_do_and_one_without_a_match_leads_back(name, next_step, client_of):
+    client = client_of("viewer")
+
+    html = page(client, f"{CONSOLE}{name}/")
+    assert next_step in html
+    assert "to change" not in html  # Django's title asks for a row
+    if name in ("recommendation", "securityevent"):
+        html = page(client, f"{CONSOLE}{name}/?q=nowhere")
+        assert "No row matches" in html
+        assert next_step not in html
+
+
+def test_an_area_that_nothing_measured_does_not_say_that_all_is_well(client_of):
+    html = page(client_of("viewer"), CONSOLE)
+
+    assert html.count("insufficient data") == 6  # the dial, and five areas
+    assert "nothing deducted" not in html
 
 
 def test_a_query_has_its_text_its_figures_and_its_plan(client_of, counted):
