@@ -191,7 +191,8 @@ class Settings:
     SECURITY_EVENT_RETENTION: timedelta = timedelta(days=90)
     """How long security events are kept."""
     ADVISORIES: str = ""
-    """A JSON file of advisories, or a directory of them (OSV's format, or pip-audit's); "": no scan."""
+    """A JSON file of advisories, a directory of them (OSV's format, or pip-audit's), or the address of a service that
+    speaks as https://api.osv.dev does; "": no scan."""
     SESSION_IDLE: timedelta | None = None
     """A session that asks for nothing for this long ends; None: when its cookie does."""
     SESSION_ABSOLUTE: timedelta | None = None

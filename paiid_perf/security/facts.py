@@ -20,7 +20,7 @@ from django.urls import NoReverseMatch, reverse
 
 from paiid_perf.conf import Settings
 from paiid_perf.models import BlockedAddress, SecurityEvent
-from paiid_perf.security import chain
+from paiid_perf.security import chain, osv
 from paiid_perf.security.campaigns import FAILURES, INJECTIONS, KINDS, PROBES
 from paiid_perf.security.events import buffer
 from paiid_perf.security.networks import parse_networks
@@ -89,12 +89,22 @@ def read(settings: Settings, now: datetime) -> SecurityFacts:
 
 
 def vulnerable_distributions(where: str) -> tuple[Vulnerable, ...] | None:
-    """What is installed and named by the advisories in that file or directory; None where there are none to read."""
-    documents = list(_documents(Path(where))) if where else []
-    if not documents:
+    """What is installed and named by the advisories of that file, directory or service; None where there are none."""
+    if not where:
         return None
     names = {one.metadata["Name"]: one.version for one in distributions() if one.metadata["Name"]}
-    return vulnerable(names, advisories.read(documents))
+    if osv.is_service(where):
+        return _asked(where, names)
+    documents = list(_documents(Path(where)))
+    return vulnerable(names, advisories.read(documents)) if documents else None
+
+
+def _asked(address: str, names: dict[str, str]) -> tuple[Vulnerable, ...] | None:
+    try:
+        return vulnerable(names, advisories.read(list(osv.ask(address, names))))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        logger.warning("%s does not tell of advisories: %s", address, error)
+        return None
 
 
 def _documents(place: Path) -> Iterator[Any]:

@@ -300,7 +300,7 @@ MEASURES: tuple[Measure, ...] = (
         "software",
         _vulnerabilities,
         gettext_lazy("Update what advisories name; keep the advisory file fresh."),
-        'PAIID_PERF = {"ADVISORIES": "/srv/advisories/"}  # OSV files, or what pip-audit -f json wrote',
+        'PAIID_PERF = {"ADVISORIES": "/srv/advisories/"}  # or "https://api.osv.dev"',
         "ASVS 15.2.1",
     ),
     Measure(
