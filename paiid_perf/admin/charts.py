@@ -37,8 +37,8 @@ NOTHING = 1e-9
 SLOTS = 60
 #: Marks closer than this many pixels are one.
 MARK_WIDTH = 7
-#: Marks that are told where several are drawn as one.
-MARKS_TOLD = 8
+#: Marks that are told where several are drawn as one; beside the values there is less room.
+MARKS_TOLD, MARKS_BESIDE = 8, 3
 #: A line is broken where more than this many buckets of its resolution are missing.
 GAP = 3.5
 
@@ -104,7 +104,8 @@ class Told:
     at: str
     values: tuple[str, ...]
     marks: tuple[str, ...] = ()
-    """What was changed between the slot before and this one."""
+    """What was changed between the slot before and this one, in few words."""
+    all_marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,14 +335,13 @@ def _mark(chart: Chart, x: float, marks: Sequence[Mark]) -> SafeString:
     )
 
 
-def _named(chart: Chart, marks: Sequence[Mark]) -> tuple[str, ...]:
+def _named(chart: Chart, marks: Sequence[Mark], most: int = MARKS_TOLD) -> tuple[str, ...]:
     """Marks in words, oldest first, of many the first ones; with their day where the chart has several."""
     days = chart.end - chart.start > timedelta(days=1)
     named = tuple(
-        f"{moment(mark.at) if days else f'{localtime(mark.at):%H:%M}'} {mark.label}"
-        for mark in marks[:MARKS_TOLD]
+        f"{moment(mark.at) if days else f'{localtime(mark.at):%H:%M}'} {mark.label}" for mark in marks[:most]
     )
-    more = len(marks) - MARKS_TOLD
+    more = len(marks) - most
     if more <= 0:
         return named
     return (*named, ngettext("and %(count)d more", "and %(count)d more", more) % {"count": more})
@@ -388,7 +388,7 @@ def marks_by_slot(chart: Chart, moments: Sequence[datetime]) -> list[list[Mark]]
 
 def _told(chart: Chart, slot: Slot, marks: Sequence[Mark]) -> Told:
     values = tuple(number(value, chart.unit) for value in slot.values)
-    return Told(slot, moment(slot.at), values, _named(chart, marks))
+    return Told(slot, moment(slot.at), values, _named(chart, marks, MARKS_BESIDE), _named(chart, marks))
 
 
 def _words(chart: Chart, told: Told) -> str:
@@ -417,7 +417,7 @@ def _table(chart: Chart, slots: Sequence[Told]) -> SafeString:
     labels, rows = [line.label for line in chart.lines], [(told.at, *told.values) for told in reversed(slots)]
     if any(told.marks for told in slots):
         labels.append(_("Changed"))
-        rows = [(*row, "; ".join(told.marks)) for row, told in zip(rows, reversed(slots), strict=True)]
+        rows = [(*row, "; ".join(told.all_marks)) for row, told in zip(rows, reversed(slots), strict=True)]
     head = format_html_join("", '<th scope="col">{}</th>', ((label,) for label in labels))
     cells = "<td>{}</td>" * len(labels)
     return format_html(

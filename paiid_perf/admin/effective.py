@@ -13,6 +13,7 @@ from typing import Any
 from django.conf import settings as django_settings
 
 from paiid_perf import conf
+from paiid_perf.admin.figures import number
 
 #: Words in a setting's name whose value is never shown.
 SECRET = ("SECRET", "TOKEN", "PASSWORD", "WEBHOOK_URL")
@@ -56,7 +57,7 @@ def shown(name: str, value: Any) -> str:
     if any(word in name for word in SECRET):
         return MASK if value else "–"
     if isinstance(value, timedelta):
-        return str(value)
+        return number(value.total_seconds(), "s")
     if isinstance(value, dict):
         return ", ".join(f"{key}: {shown('', item)}" for key, item in value.items()) or "–"
     if isinstance(value, tuple | list):

@@ -12,6 +12,10 @@ from paiid_perf.database.statements import Node, Plan
 
 #: A row estimate wrong by this factor or more is pointed out (the usual rule of thumb of plan readers).
 WRONG_ESTIMATE = 10.0
+#: Steps that read all of what is below them before they give a row.
+GATHER = ("Sort", "Aggregate")
+#: Steps that are always read to their end.
+WHOLE = ("Hash", "Bitmap Index Scan", "BitmapAnd", "BitmapOr")
 #: Steps are not drawn further in than this.
 DEEPEST = 12
 
@@ -37,14 +41,16 @@ def rows_of(plan: Plan) -> list[PlanRow]:
     return [] if plan.root is None else list(_rows(plan.root, 0))
 
 
-def _rows(node: Node, level: int) -> Iterator[PlanRow]:
-    yield _row(node, min(level, DEEPEST))
+def _rows(node: Node, level: int, is_cut: bool = False) -> Iterator[PlanRow]:
+    """``is_cut``: a LIMIT above may have stopped it, so that it gave fewer rows than it has."""
+    yield _row(node, min(level, DEEPEST), is_cut)
+    cuts = node.title == "Limit" or (is_cut and node.title not in GATHER)
     for child in node.children:
-        yield from _rows(child, level + 1)
+        yield from _rows(child, level + 1, cuts and child.title.partition(" using ")[0] not in WHOLE)
 
 
-def _row(node: Node, level: int) -> PlanRow:
-    off = node.off_by
+def _row(node: Node, level: int, is_cut: bool) -> PlanRow:
+    off = None if is_cut and (node.actual_rows or 0) < node.rows else node.off_by
     is_wrong = off is not None and off >= WRONG_ESTIMATE
     return PlanRow(
         level=level,

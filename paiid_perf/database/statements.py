@@ -77,7 +77,7 @@ class Statements:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step of a plan, with those below it. Times in ms; None where the plan was not run."""
+    """One step of a plan, with those below it. Times in ms; None where it was not run."""
 
     title: str
     condition: str
@@ -90,7 +90,7 @@ class Node:
 
     @property
     def off_by(self) -> float | None:
-        """How many times the estimate of rows was wrong, at least 1; None where the plan was not run."""
+        """How many times the estimate of rows was wrong, at least 1; None where it was not run."""
         if self.actual_rows is None:
             return None
         low, high = sorted((max(self.rows, 1.0), max(self.actual_rows, 1.0)))
@@ -267,7 +267,7 @@ def node_of(found: Mapping[str, Any]) -> Node:
         condition="; ".join(f"{name}: {masked(found[name])}" for name in _CONDITIONS if name in found),
         cost=found["Total Cost"],
         rows=found["Plan Rows"],
-        actual_rows=found.get("Actual Rows"),
+        actual_rows=found.get("Actual Rows") if loops else None,
         ms=found["Actual Total Time"] * loops if "Actual Total Time" in found else None,
         blocks=None if blocks[0] is None else float(blocks[0] + (blocks[1] or 0)),
         children=[node_of(child) for child in found.get("Plans", ())],
