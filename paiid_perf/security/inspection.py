@@ -25,7 +25,7 @@ from paiid_perf.security.events import record_event
 from paiid_perf.security.reading import FULL, read_of
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.sink import Carried, carried
-from paiid_perf.security.types import ALLOW, Action, Finding, InspectionPolicy, Severity, Verdict
+from paiid_perf.security.types import ALLOW, SCORES, Action, Finding, InspectionPolicy, Severity, Verdict
 
 #: Findings that one request may cause; one is enough to decide.
 MAX_FINDINGS = 5
@@ -85,7 +85,7 @@ def inspect_request(request: HttpRequest, view: Callable[..., Any] | None = None
     findings = tuple(_findings(request, exempt, _rules(policy, exempt)))
     if not findings:
         return ALLOW
-    return _decide(request, policy.mode, findings)
+    return _decide(request, policy, findings)
 
 
 def _policy(path: str) -> InspectionPolicy:
@@ -104,10 +104,12 @@ def _rules(policy: InspectionPolicy, exempt: frozenset[str]) -> Rules:
     )
 
 
-def _decide(request: HttpRequest, mode: str, findings: tuple[Finding, ...]) -> Verdict:
+def _decide(request: HttpRequest, policy: InspectionPolicy, findings: tuple[Finding, ...]) -> Verdict:
     refused = [finding for finding in findings if finding.kind not in _SEVERITY]
-    action: Action = "refuse" if refused else "block" if mode == "block" else "report"
-    verdict = Verdict(action, findings, _reason(refused[0]) if refused else "")
+    score = sum(policy.scores.get(finding.kind, SCORES.get(finding.kind, 0)) for finding in findings)
+    blocks = policy.mode == "block" and score >= policy.threshold
+    action: Action = "refuse" if refused else "block" if blocks else "report"
+    verdict = Verdict(action, findings, _reason(refused[0]) if refused else "", score)
     for finding in findings:
         record_event(
             f"input_{finding.kind}",

@@ -21,6 +21,17 @@ class InspectionPolicy:
     exempt_fields: Sequence[str] = field(default_factory=tuple)
     lengths: Mapping[str, int] = field(default_factory=dict)
     """Characters that fields may have, by name (``"*"``: any other), over and above ``INSPECTION_LENGTHS``."""
+    scores: Mapping[str, int] = field(default_factory=dict)
+    """What findings of a kind weigh here, where that is not what ``SCORES`` says."""
+    threshold: int = 5
+    """What a request's findings must weigh together to be blocked; below it they are only reported."""
+
+
+#: What one finding of a kind weighs; as in OWASP's Core Rule Set, an attack is 5 and an oddity less.
+SCORES: Mapping[str, int] = {
+    **dict.fromkeys(("sqli", "xss", "traversal", "command", "template"), 5),
+    "duplicate_key": 2,
+}
 
 
 # --- input inspection ------------------------------------------------------------------------------
@@ -49,6 +60,8 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     reason: str = ""
     """Why a request is refused, for whoever sent it."""
+    score: int = 0
+    """What the findings weigh together."""
 
     @property
     def status(self) -> int:

@@ -122,6 +122,19 @@ def test_the_longest_declared_prefix_decides():
         assert inspect_request(post_json({"other": ATTACK})).status == 403
 
 
+def test_findings_are_weighed_and_a_threshold_decides():
+    twice = factory.post("/orders/", '{"a": 1, "a": 2}', content_type="application/json")
+    strict = InspectionPolicy("strict", match="/orders/", mode="block", threshold=2)
+    lenient = InspectionPolicy("lenient", match="/search/", mode="block", threshold=6, scores={"xss": 1})
+    with registry.temporarily(InspectionPolicy("site", match="/", mode="block"), lenient):
+        assert (inspect_request(twice).status, inspect_request(twice).score) == (0, 2)
+        assert inspect_request(get({"q": ATTACK})).action == "report"
+        assert inspect_request(get({"q": ATTACK, "r": ATTACK + "x"})).status == 403
+        assert inspect_request(get({"q": "<script>x()</script>"})).score == 1
+    with registry.temporarily(strict):
+        assert inspect_request(twice).status == 403
+
+
 @pytest.mark.parametrize(
     ("request_", "kind"),
     [
