@@ -130,10 +130,18 @@ def prune() -> None:
 
 @shared_task(name="paiid_perf.warm")
 def warm() -> None:
-    """Warm what the declared warmers say and is due."""
+    """Warm what the declared warmers say and is due, in as many workers as are free."""
     from paiid_perf.optimization import upkeep
 
     upkeep.warm()
+
+
+@shared_task(name="paiid_perf.warm_one")
+def warm_one(name: str) -> None:
+    """Warm what one warmer says."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.warm_one(name)
 
 
 @shared_task(name="paiid_perf.clear")

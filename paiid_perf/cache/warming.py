@@ -27,7 +27,7 @@ from paiid_perf.cache.envelope import is_fresh, open_, stamp_of
 from paiid_perf.cache.facts import read_server, recipes
 from paiid_perf.cache.keys import storage_key
 from paiid_perf.cache.learning import Recipe, function_of
-from paiid_perf.cache.manager import CacheUnavailable, WarmEntry, refresh
+from paiid_perf.cache.manager import CacheUnavailable, WarmEntry, refresh, strategy_named
 from paiid_perf.cache.serialization import Unreadable
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer, WarmReport
 from paiid_perf.conf import get_settings
@@ -83,8 +83,7 @@ def warm(
     ``budget`` (CACHE_WARM_BUDGET where None) is shared: what one leaves the next may use. With ``dry_run`` nothing
     is computed, and ``left`` says how many keys would be.
     """
-    warmers = [w for w in registry.all(CacheWarmer) if w.name in names] if names else _warmers()
-    return _warm_all(tuple(warmers), budget, dry_run, progress)
+    return _warm_all(_named(names) if names else _warmers(), budget, dry_run, progress)
 
 
 def _warm_all(
@@ -99,16 +98,29 @@ def _warm_all(
     return tuple(reports)
 
 
-def warm_due(budget: timedelta | None = None) -> tuple[WarmReport, ...]:
-    """Warm what no process has warmed within its ``every``, learned calls too (for a schedule)."""
+def warm_due(
+    budget: timedelta | None = None, hand_over: Callable[[str], bool] = lambda name: False
+) -> tuple[WarmReport, ...]:
+    """Warm what no process has warmed within its ``every``, learned calls too (for a schedule).
+
+    All but the first are handed over, by name, so that other workers warm them at the same time; where ``hand_over``
+    returns False (nobody takes it), it is warmed here.
+    """
     store = current_store()
     due = [w for w in _warmers() if store.lock(_key("due", w.name), _ms(w.every))]
-    return _warm_all(due, budget, dry_run=False, progress=lambda fraction, step: None)
+    here = [w for place, w in enumerate(due) if place == 0 or not hand_over(w.name)]
+    return _warm_all(here, budget, dry_run=False, progress=lambda fraction, step: None)
 
 
 def _warmers() -> tuple[CacheWarmer, ...]:
     """Those that the host declares, then those that traffic taught."""
     return (*registry.all(CacheWarmer), *_learned())
+
+
+def _named(names: Sequence[str]) -> tuple[CacheWarmer, ...]:
+    declared = tuple(warmer for warmer in registry.all(CacheWarmer) if warmer.name in names)
+    others = set(names) - {warmer.name for warmer in declared}
+    return declared + tuple(warmer for warmer in _learned() if warmer.name in others) if others else declared
 
 
 def _learned() -> Iterator[CacheWarmer]:
@@ -158,7 +170,7 @@ def run_warmer(warmer: CacheWarmer, store: Store, budget: Budget, *, dry_run: bo
     """Go through what the warmer yields, a batch at a time, until the budget is spent."""
     report = WarmReport(warmer.name)
     try:
-        strategy = registry.get(CacheStrategy, warmer.strategy_name)
+        strategy = strategy_named(warmer.strategy_name)
         wanted = (_wanted(item, strategy) for item in warmer.warm())
         while batch := list(itertools.islice(wanted, BATCH)):
             report = _warm_batch(report, batch, strategy, store, budget, dry_run)

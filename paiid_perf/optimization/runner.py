@@ -99,6 +99,11 @@ def enqueue_warm() -> bool:
     return _send("paiid_perf.warm")
 
 
+def enqueue_warmer(name: str) -> bool:
+    """Let a worker run one warmer; False where no broker takes it."""
+    return _send("paiid_perf.warm_one", name)
+
+
 def enqueue_clear(strategy: str) -> bool:
     """Let a worker clear the values of one cache strategy; False where no broker takes it."""
     return _send("paiid_perf.clear", strategy)

@@ -9,7 +9,7 @@ from paiid_perf.conf import get_settings
 from paiid_perf.database import statements as database_statements
 from paiid_perf.database import views
 from paiid_perf.monitoring import actions as monitoring
-from paiid_perf.optimization import marks
+from paiid_perf.optimization import marks, runner
 from paiid_perf.security import actions as security
 
 
@@ -52,10 +52,20 @@ def prune() -> None:
 
 
 def warm() -> None:
-    """Compute what the due warmers name and nobody has cached. Only with the value cache on."""
+    """Compute what the due warmers name and nobody has cached: one here, the others by other workers at the same time.
+
+    Only with the value cache on.
+    """
     settings = get_settings()
     if settings.ENABLED and settings.VALUE_CACHE:
-        warming.warm_due(settings.CACHE_WARM_BUDGET)
+        warming.warm_due(settings.CACHE_WARM_BUDGET, runner.enqueue_warmer)
+
+
+def warm_one(name: str) -> None:
+    """The part of ``warm`` that one warmer is."""
+    settings = get_settings()
+    if settings.ENABLED and settings.VALUE_CACHE:
+        warming.warm(name, budget=settings.CACHE_WARM_BUDGET)
 
 
 def clear(strategy: str) -> int:

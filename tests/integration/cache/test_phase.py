@@ -22,6 +22,7 @@ from paiid_perf.contracts import ADVICE, ChangeContext, Check, PhaseResult, Prop
 from paiid_perf.exceptions import ActionFailed, ActionRefused
 from paiid_perf.invalidation import bump
 from paiid_perf.models import Metric
+from paiid_perf.optimization import runner, upkeep
 from paiid_perf.registry import registry
 from paiid_perf.stores import redis_gate
 
@@ -397,6 +398,21 @@ def test_due_once_in_its_interval() -> None:
         due = {report.warmer for report in warming.warm_due()}
         assert "plain" in due
         assert warming.warm_due() == ()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("any_cache", "plain_registered")
+def test_other_workers_warm_at_the_same_time_or_else_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    handed: list[str] = []
+    monkeypatch.setattr(runner, "enqueue_warmer", lambda name: handed.append(name) or name != "alone")
+    other, alone = Warmed(name="other"), Warmed(name="alone")
+    with registry.temporarily(Warmed(n=0).warmer, other.warmer, alone.warmer):
+        upkeep.warm()
+        assert {"other", "alone"} <= set(handed)
+        assert (other.computed, len(alone.computed)) == ([], 5)
+        cache.delete(*(f"k{number}" for number in range(5)), strategy="plain")
+        upkeep.warm_one("other")
+    assert len(other.computed) == 5
 
 
 @pytest.mark.django_db
