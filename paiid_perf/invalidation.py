@@ -35,6 +35,7 @@ from redis.exceptions import AskError, NoScriptError, TimeoutError, TryAgainErro
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ConfigurationError
 from paiid_perf.stores import redis_gate
+from paiid_perf.telemetry.recording import recorder
 
 logger = logging.getLogger("paiid_perf")
 
@@ -147,6 +148,9 @@ def bump(tags: Iterable[str]) -> None:
     on those tags is served from the cache by this process.
     """
     wanted = tuple(dict.fromkeys(tags))
+    for tag in wanted:
+        if ":" not in tag:  # of rows there are too many to count each
+            recorder.count("cache.invalidations", tag)
     if wanted and not _bump(wanted):
         _retry.add(wanted)
 

@@ -204,6 +204,17 @@ def test_no_page_repeats_a_statement_as_it_tells_others_not_to(path, client_of, 
     assert max(times.values()) < REPEATS
 
 
+def test_a_strategy_tells_how_often_commits_made_it_old(client_of):
+    Metric.objects.bulk_create(
+        row("cache.invalidations", model, 4, 4) for model in ("auth.user", "auth.group", "auth.permission")
+    )
+    with register_temporarily(CacheStrategy("people", None, depends_on=("auth.User", "auth.Group"))):
+        html = page(client_of("viewer"), f"{HOME}cache/")
+
+    line = next(line for line in html.split("<tr>") if "<strong>people</strong>" in line)
+    assert '<td class="perf-number">8</td><td>auth.User, auth.Group</td>' in line
+
+
 def test_values_and_responses_of_one_name_are_told_apart(client_of, a_run):
     memory = {"groups": [{"group": "pages", "bytes": 2048}]}
     PhaseRun.objects.create(

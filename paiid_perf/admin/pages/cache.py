@@ -101,6 +101,8 @@ class Strategy:
     depends_on: str
     hits: int
     misses: int
+    invalidations: int
+    """Commits that touched what it depends on."""
     kept_bytes: float | None
     """What its keys take, as the last run sampled them; None for responses: their keys tell no strategy."""
     can_clear: bool
@@ -117,13 +119,15 @@ class _Seen:
 
     hits: Mapping[str, int]
     misses: Mapping[str, int]
+    commits: Mapping[str, int]
+    """Of every model: the commits that made what depends on it old."""
     sizes: Mapping[str, float]
 
 
 def _strategies(window: Window, details: Mapping[str, Any]) -> list[Strategy]:
-    counted = sums_of(("cache.hits", "cache.misses"), window.start, window.end)
-    hits, misses = (_counts(found) for found in counted.values())
-    seen = _Seen(hits, misses, _sizes(details))
+    counted = sums_of(("cache.hits", "cache.misses", "cache.invalidations"), window.start, window.end)
+    hits, misses, commits = (_counts(found) for found in counted.values())
+    seen = _Seen(hits, misses, commits, _sizes(details))
     values = [
         _strategy(with_edited_ttl(one, one.name), one.name, _("values"), seen, True)
         for one in registry.all(CacheStrategy)
@@ -149,6 +153,7 @@ def _strategy(
         depends_on=", ".join(declared.depends_on) or "–",
         hits=seen.hits.get(subject, 0),
         misses=seen.misses.get(subject, 0),
+        invalidations=sum(seen.commits.get(label.lower(), 0) for label in declared.depends_on),
         kept_bytes=seen.sizes.get(subject),
         can_clear=can_clear,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from paiid_perf import invalidation
 from paiid_perf.cache import manager, warming
 
 
@@ -27,7 +28,7 @@ class Counts:
 @pytest.fixture(autouse=True)
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
     recorded = Counts()
-    for module in (manager, warming):
+    for module in (manager, warming, invalidation):
         monkeypatch.setattr(module, "recorder", recorded)
     return recorded
 

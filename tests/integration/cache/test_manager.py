@@ -249,7 +249,7 @@ def test_tags_of_every_kind(any_cache: str, db: None) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_commit_invalidates_and_a_rollback_does_not(any_cache: str) -> None:
+def test_a_commit_invalidates_and_a_rollback_does_not(any_cache: str, counts: Any) -> None:
     connect(["auth.Group"])
 
     def names() -> list[str]:
@@ -263,6 +263,8 @@ def test_a_commit_invalidates_and_a_rollback_does_not(any_cache: str) -> None:
     Group.objects.create(name="here")
     assert cache.get_or_compute("names", names, strategy=GROUPS) == ["here"]
     assert cache.get_or_compute("names", never, strategy=GROUPS) == ["here"]
+    told = [key for key in counts.counts.items() if key[0][0] == "cache.invalidations"]
+    assert told == [(("cache.invalidations", "auth.group"), 1)]
 
 
 @pytest.mark.django_db(transaction=True)
