@@ -178,6 +178,8 @@ class Settings:
     """Characters that a field of that name may have (``"*"``: any other field); a longer value is answered with 400."""
     INSPECTION_HEADERS: tuple[str, ...] = ("User-Agent", "Referer")
     """Headers whose values are looked at as fields are."""
+    RESPONSE_HEADERS: Mapping[str, str] = field(default_factory=dict)
+    """What ``security.headers.headers_middleware`` adds to answers, over and above its own; "" leaves one out."""
     LOGIN_LIMIT: str = "5/5m"
     """Failed logins per client address before it must wait."""
     PASSWORD_RESET_LIMIT: str = "3/h"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
@@ -20,7 +20,7 @@ from django.urls import NoReverseMatch, reverse
 
 from paiid_perf.conf import Settings
 from paiid_perf.models import BlockedAddress, SecurityEvent
-from paiid_perf.security import chain, osv
+from paiid_perf.security import chain, headers, osv
 from paiid_perf.security.campaigns import FAILURES, INJECTIONS, KINDS, PROBES
 from paiid_perf.security.events import buffer
 from paiid_perf.security.networks import parse_networks
@@ -65,6 +65,7 @@ def read(settings: Settings, now: datetime) -> SecurityFacts:
         login_limit=settings.LOGIN_LIMIT,
         inspection=settings.INSPECTION,
         content_security_policy=_has_csp(middleware),
+        headers=frozenset(_added_headers(middleware, settings.RESPONSE_HEADERS)),
         admin_path=_admin_path(),
         cors_open=_is_cors_open(),
         session_age=timedelta(seconds=django_settings.SESSION_COOKIE_AGE),
@@ -211,6 +212,13 @@ def _is_login_limited() -> bool:
 def _has_csp(middleware: frozenset[str]) -> bool:
     names = {path.rpartition(".")[2].lower() for path in middleware}
     return any("csp" in name or "contentsecuritypolicy" in name for name in names)
+
+
+def _added_headers(middleware: frozenset[str], ours: Mapping[str, str]) -> Iterator[str]:
+    if headers.MIDDLEWARE in middleware:
+        yield from headers.added(ours)
+    if any("permissions_policy" in path or "PermissionsPolicy" in path for path in middleware):
+        yield "Permissions-Policy"
 
 
 def _admin_path() -> str:

@@ -264,6 +264,8 @@ class SecurityFacts:
     password_expiry: bool = False
     longest_password: int | None = None
     """The longest password that the validators take; None: any."""
+    headers: frozenset[str] = frozenset()
+    """Headers that a middleware adds which is known to."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ HARDENED = SecurityFacts(
     trusts_everyone=False,
     today=date(2026, 6, 1),
     vulnerable=(),
+    headers=frozenset({"Permissions-Policy", "Cross-Origin-Resource-Policy"}),
 )
 STARTPROJECT = replace(
     HARDENED,
@@ -49,6 +50,7 @@ STARTPROJECT = replace(
     inspection="report",
     content_security_policy=False,
     admin_path="/admin/",
+    headers=frozenset(),
 )
 
 
@@ -91,6 +93,7 @@ def test_a_fresh_project_is_far_from_it_and_every_loss_has_its_fix() -> None:
         ({"deploy": (DeployMessage("security.W012", ""),)}, "cookies"),
         ({"deploy": (DeployMessage("security.W001", ""),)}, "headers"),
         ({"content_security_policy": False}, "content_security_policy"),
+        ({"headers": frozenset({"Permissions-Policy"})}, "isolation"),
         ({"validators": frozenset(), "minimum_length": 0}, "passwords"),
         ({"hasher": "MD5PasswordHasher"}, "hashing"),
         ({"weak_hashers": ("MD5PasswordHasher",)}, "hashing"),
