@@ -5,11 +5,16 @@ Settings import ``beat_schedule`` from here before the apps are loaded, so model
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
 from celery import shared_task
 from celery.schedules import crontab
+
+from paiid_perf.exceptions import AlreadyRunning, InvalidTransition
+
+logger = logging.getLogger("paiid_perf")
 
 
 def beat_schedule() -> dict[str, dict[str, Any]]:
@@ -51,13 +56,23 @@ def run(run_id: int) -> None:
         runner.execute(run_id)
 
 
-@shared_task(name="paiid_perf.apply")
+#: One change is made at a time: of many that were asked for together, each waits for those before it, and for a run,
+#: for about an hour. What is approved and still waits then is the next run's.
+TURN: dict[str, Any] = {
+    "autoretry_for": (AlreadyRunning,),
+    "max_retries": 70,
+    "retry_backoff": 1,
+    "retry_backoff_max": 60,
+}
+
+
+@shared_task(name="paiid_perf.apply", **TURN)
 def apply(recommendation_id: int, user_id: int | None = None) -> None:
     """Apply one change at a person's word."""
     _on_row("apply", recommendation_id, user_id)
 
 
-@shared_task(name="paiid_perf.revert")
+@shared_task(name="paiid_perf.revert", **TURN)
 def revert(recommendation_id: int, user_id: int | None = None) -> None:
     """Take one change back at a person's word."""
     _on_row("revert", recommendation_id, user_id)
@@ -71,7 +86,10 @@ def _on_row(move: str, recommendation_id: int, user_id: int | None) -> None:
 
     user = None if user_id is None else get_user_model().objects.filter(pk=user_id).first()
     moves = {"apply": ledger.apply, "revert": ledger.revert}
-    moves[move](Recommendation.objects.get(pk=recommendation_id), user)
+    try:
+        moves[move](Recommendation.objects.get(pk=recommendation_id), user)
+    except InvalidTransition as error:
+        logger.info("%s %s: somebody else was first (%s)", move, recommendation_id, error)
 
 
 @shared_task(name="paiid_perf.run_full")

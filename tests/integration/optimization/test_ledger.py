@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from paiid_perf import tasks
 from paiid_perf.contracts import ChangeContext, ChangeHandler, Measurement, Proposal, QueryMeasure, Verdict
-from paiid_perf.exceptions import ActionFailed, ActionRefused, InvalidTransition
+from paiid_perf.exceptions import ActionFailed, ActionRefused, AlreadyRunning, InvalidTransition
 from paiid_perf.models import Recommendation
 from paiid_perf.optimization import ledger
 from paiid_perf.testing import FrozenClock, make_settings, register_temporarily
@@ -272,6 +273,41 @@ def test_two_people_who_press_apply_apply_once(bench, clock):
         ledger.carry_out(stale, ChangeContext(AUTO, clock()), ledger.Tally())
 
     assert bench.calls == ["apply"]
+
+
+@pytest.fixture
+def busy(monkeypatch):
+    """A lock that others hold the first two times."""
+    left = [AlreadyRunning(7, "now"), AlreadyRunning(7, "now")]
+    alone = ledger._alone
+
+    def taken(settings, now):
+        if left:
+            raise left.pop()
+        return alone(settings, now)
+
+    monkeypatch.setattr(ledger, "_alone", taken)
+    return left
+
+
+def test_a_worker_waits_for_its_turn_to_do_what_a_person_pressed(bench, clock, busy):
+    rec = propose(clock)
+    settle(AUTO, clock)
+
+    tasks.revert.apply(args=(rec.pk,))
+
+    rec.refresh_from_db()
+    assert (rec.state, bench.applied, busy) == (State.REVERTED, False, [])
+
+
+def test_a_worker_that_comes_second_leaves_it_as_the_first_did(bench, clock):
+    rec = propose(clock)
+    settle(AUTO, clock)
+
+    outcomes = [tasks.revert.apply(args=(rec.pk,)) for _person in range(2)]
+
+    assert [outcome.state for outcome in outcomes] == ["SUCCESS", "SUCCESS"]
+    assert bench.calls.count("revert") == 1
 
 
 def test_a_kept_change_can_be_taken_back_by_hand(bench, clock):
