@@ -228,6 +228,11 @@ class RecommendationAdmin(PageAdmin):
             more = {"reason": request.POST.get("reason", "")[:300]} if move.name == "dismiss" else {}
             moved = BY_HAND[move.name](rec, request.user, **more)
             return _("now %(state)s.") % {"state": moved.get_state_display()}
+        if not offered(rec, move):
+            words = {"state": rec.get_state_display(), "kind": rec.kind}
+            raise ActionRefused(
+                _("a change of the kind %(kind)s that is %(state)s does not lead there.") % words
+            )
         if move.name == "apply" and rec.state == Recommendation.State.PROPOSED:
             ledger.approve(rec, request.user)
         if QUEUED[move.name](rec, request.user):

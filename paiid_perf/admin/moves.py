@@ -85,4 +85,6 @@ BY_HAND: dict[str, Callable[..., Recommendation]] = {
 
 def offered(rec: Recommendation, move: Move) -> bool:
     """Whether the row's state and kind lead there."""
-    return rec.state in move.states and (move.for_advice or rec.kind != ADVICE)
+    if rec.state not in move.states or (rec.kind == ADVICE and not move.for_advice):
+        return False
+    return move.name != "revert" or ledger.can_be_undone(rec)

@@ -436,6 +436,12 @@ def _abandon(rec: Recommendation, handler: ChangeHandler, context: ChangeContext
 # --- one row ---------------------------------------------------------------------------------------
 
 
+def can_be_undone(rec: Recommendation) -> bool:
+    """Whether a change of its kind can be taken back once it is made: rows that were deleted do not come back."""
+    handler = registry.find(ChangeHandler, rec.kind)
+    return handler is not None and handler.revert is not None
+
+
 def _handler(rec: Recommendation) -> ChangeHandler:
     if rec.kind == ADVICE:
         raise ActionRefused(_("this is advice: follow what it says by hand; there is nothing to apply."))

@@ -404,6 +404,19 @@ def test_a_move_that_the_state_does_not_allow_says_why(client_of, post, make_rec
     assert "kept" in messages_of(response)[0]
 
 
+def test_what_cannot_be_undone_is_not_offered_for_it(client_of, post, make_rec, broker):
+    """A worker would refuse it, and the page wait for ever."""
+    rec = make_rec(1, kind="retention", state="kept")
+    client = client_of("applier")
+
+    assert ACT.format(pk=rec.pk, move="revert") not in page(client, f"{HOME}recommendation/{rec.pk}/change/")
+    response = post(client, ACT.format(pk=rec.pk, move="revert"), follow=True)
+
+    assert "retention" in messages_of(response)[0]
+    assert broker == []
+    assert not LogEntry.objects.exists()
+
+
 def test_many_are_asked_about_first_and_only_those_whose_state_allows_it_are_moved(client_of, post, make_rec):
     proposed, kept = make_rec(1), make_rec(2, state="kept", title="Kept already")
     client = client_of("approver")
