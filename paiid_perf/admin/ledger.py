@@ -27,6 +27,7 @@ from paiid_perf.admin.console import AREA_NAMES
 from paiid_perf.admin.evidence import Compared, compared, facts_of, won
 from paiid_perf.admin.figures import signed
 from paiid_perf.admin.moves import BY_HAND, MOVES, QUEUED, Move, offered
+from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ADVICE
 from paiid_perf.exceptions import ActionRefused, PerfError
 from paiid_perf.models import Recommendation
@@ -233,8 +234,10 @@ class RecommendationAdmin(PageAdmin):
             raise ActionRefused(
                 _("a change of the kind %(kind)s that is %(state)s does not lead there.") % words
             )
-        if move.name == "apply" and rec.state == Recommendation.State.PROPOSED:
-            ledger.approve(rec, request.user)
+        if move.name == "apply":
+            ledger.refuse_while_off(get_settings())  # a worker would only refuse it where nobody looks
+            if rec.state == Recommendation.State.PROPOSED:
+                ledger.approve(rec, request.user)
         if QUEUED[move.name](rec, request.user):
             return _("a worker does it now; its page shows what becomes of it.")
         command = f"manage.py perf {move.name} {rec.pk}"

@@ -190,13 +190,18 @@ def apply(rec: Recommendation, user: Any, now: datetime | None = None) -> Recomm
         ActionFailed: it did not take; what was half made is cleaned up.
     """
     settings, at = get_settings(), now or timezone.now()
-    if settings.KILL_SWITCH or not settings.ENABLED:
-        raise ActionRefused(_("the kill switch is on: set KILL_SWITCH to False (and ENABLED to True) first."))
+    refuse_while_off(settings)
     with _alone(settings, at):
         tally = Tally()
         carry_out(rec, ChangeContext(settings, at), tally, by=_name(user))
     rec.refresh_from_db()
     return rec
+
+
+def refuse_while_off(settings: Settings) -> None:
+    """Raises ActionRefused while nothing may be changed."""
+    if settings.KILL_SWITCH or not settings.ENABLED:
+        raise ActionRefused(_("the kill switch is on: set KILL_SWITCH to False (and ENABLED to True) first."))
 
 
 def revert(rec: Recommendation, user: Any, now: datetime | None = None) -> Recommendation:

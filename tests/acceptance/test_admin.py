@@ -396,6 +396,16 @@ def test_without_a_broker_the_command_is_told(client_of, post, rec, no_broker):
     assert not LogEntry.objects.exists()
 
 
+def test_while_the_kill_switch_is_on_nothing_is_handed_to_a_worker(client_of, post, rec, broker, settings):
+    settings.PAIID_PERF = {"KILL_SWITCH": True}
+
+    response = post(client_of("applier"), ACT.format(pk=rec.pk, move="apply"), follow=True)
+
+    assert "KILL_SWITCH" in messages_of(response)[0]
+    assert broker == []
+    assert Recommendation.objects.get().state == "proposed"
+
+
 def test_a_move_that_the_state_does_not_allow_says_why(client_of, post, make_rec):
     rec = make_rec(1, state="kept")
 
