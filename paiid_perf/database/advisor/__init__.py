@@ -6,7 +6,7 @@ It only reads, and works where none of our tables was ever migrated.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -14,7 +14,7 @@ from datetime import datetime
 from paiid_perf.conf import Settings
 from paiid_perf.database.advisor import look
 from paiid_perf.database.advisor.judge import judge
-from paiid_perf.database.advisor.types import WATCHED, Look, Source, Terms
+from paiid_perf.database.advisor.types import WATCHED, Deadline, Look, Source, Terms
 from paiid_perf.database.facts import workload as workload_facts
 from paiid_perf.database.facts.whatif import HypotheticalCosts
 from paiid_perf.database.health_types import Evidence
@@ -55,7 +55,7 @@ def advise(
     clock = time.monotonic
     began = clock()
     limit = min(SECONDS, settings.PHASE_TIMEOUT.total_seconds() / 3) if time_limit is None else time_limit
-    late = _deadline(clock, began, limit)
+    late = Deadline(limit, clock)
     declared = tuple(candidates) if candidates is not None else registry.all(IndexCandidate)
     terms = Terms(
         settings, alias, now, storage_budget_mb, max_width or settings.INDEX_MAX_WIDTH, late, watched
@@ -79,8 +79,3 @@ def _costs(session: Session, found: Look) -> Iterator[Source]:
     source = HypotheticalCosts(session, found.pairs, found.catalog, model)
     with source.opened():
         yield source
-
-
-def _deadline(clock: Callable[[], float], began: float, limit: float) -> Callable[[float], bool]:
-    """Says whether a share of the time limit is spent."""
-    return lambda share: clock() >= began + share * limit

@@ -21,7 +21,7 @@ from paiid_perf.database.types import IndexCandidate
 
 #: Milliseconds that a statement is taken to need which was never seen to finish.
 UNFINISHED_MS = 10_000.0
-#: Share of the time limit by which the statements are parsed.
+#: Share of the time left after the catalog by which the statements are parsed.
 PARSED = 0.25
 
 
@@ -39,6 +39,7 @@ def read(
     texts = [s.text for s in workload.statements]
     catalog = catalog_facts.read(session, texts, model_facts.table_names(declared))
     workload = workload_facts.timed(session, with_unfinished(workload), catalog)
+    terms.late.share_out()
     pairs, unread = _parsed(workload, catalog, terms.late)
     return Look(
         catalog,

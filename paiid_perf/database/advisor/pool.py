@@ -16,7 +16,7 @@ PER_STATEMENT = 5
 MOST_TOGETHER = 40
 #: Milliseconds a call from which an existing index is worth a copy that covers the statement.
 COVER_MS = 1.0
-#: Share of the time limit by which the candidates are found.
+#: Share of the time left after the catalog by which the candidates are found.
 POOLED = 0.5
 
 

@@ -28,6 +28,22 @@ Source = EstimatedCosts | HypotheticalCosts
 WATCHED = 4
 
 
+class Deadline:
+    """Says whether a share of the time that there is has been spent. ``clock`` gives seconds."""
+
+    def __init__(self, limit: float, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._from = clock()
+        self._until = self._from + limit
+
+    def share_out(self) -> None:
+        """Reckon shares of what is left from now on: what came before had to be, however long it took."""
+        self._from = min(self._clock(), self._until)
+
+    def __call__(self, share: float) -> bool:
+        return self._clock() >= self._from + share * (self._until - self._from)
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Under which terms advice is given."""
@@ -37,7 +53,7 @@ class Terms:
     now: datetime
     budget_mb: float | None
     width: int
-    late: Callable[[float], bool]
+    late: Deadline
     watched: int = WATCHED
 
 
