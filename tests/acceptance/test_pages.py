@@ -13,10 +13,12 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
+from paiid_perf.admin.pages.database import CHECKS
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.conf import get_settings
 from paiid_perf.database import statements
+from paiid_perf.database.rules.health import RULES
 from paiid_perf.models import Metric, PhaseRun
 from paiid_perf.registry import registry
 from paiid_perf.telemetry import samples
@@ -202,6 +204,25 @@ def test_no_page_repeats_a_statement_as_it_tells_others_not_to(path, client_of, 
 
     times = Counter(re.sub(r"'[^']*'|\b\d+\b", "?", one["sql"]) for one in found)
     assert max(times.values()) < REPEATS
+
+
+def test_the_database_page_names_what_was_checked_and_found_well(client_of, a_run):
+    findings = [
+        {"check": "duplicate_index", "title": f"Duplicate {n}", "why": "w", "how": ""} for n in (1, 2)
+    ]
+    details = {"findings": findings, "missing": {"replicas": "GRANT pg_monitor"}}
+    PhaseRun.objects.filter(run=a_run, name="database").update(finished_at=timezone.now(), details=details)
+
+    html = page(client_of("viewer"), f"{HOME}database/")
+
+    assert re.search(r"2 findings</strong> Duplicate indexes", html)
+    assert html.count("nothing found") == len(CHECKS) - 1
+    assert html.index("Duplicate indexes") < html.index("Transaction ids before wraparound")
+    assert "What could not be read" in html
+
+
+def test_every_check_of_a_run_is_named_on_the_page():
+    assert len(CHECKS) == len(RULES)
 
 
 def test_a_strategy_tells_how_often_commits_made_it_old(client_of):
