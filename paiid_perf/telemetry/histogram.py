@@ -18,17 +18,17 @@ _MIDDLE = 2 / (GAMMA + 1)
 SMALLEST = 1e-3
 _LOWEST = math.ceil(math.log(SMALLEST) * _INVERSE_LOG_GAMMA)
 #: Everything from about 28 hours in ms (or 1e8 of any unit) on is one bucket.
-_HIGHEST = math.ceil(math.log(1e8) * _INVERSE_LOG_GAMMA)
+LARGEST = 1e8
+_HIGHEST = math.ceil(math.log(LARGEST) * _INVERSE_LOG_GAMMA)
 
 Buckets = Mapping[int, int]
 
 
 def bucket_of(value: float) -> int:
-    """The index of the bucket that ``value`` falls into."""
-    if value <= SMALLEST:
+    """The index of the bucket that ``value`` falls into; what is no number (NaN) counts as the smallest."""
+    if not value > SMALLEST:
         return _LOWEST
-    index = math.ceil(math.log(value) * _INVERSE_LOG_GAMMA)
-    return index if index < _HIGHEST else _HIGHEST
+    return math.ceil(math.log(value) * _INVERSE_LOG_GAMMA) if value < LARGEST else _HIGHEST
 
 
 def value_of(bucket: int) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,8 +38,12 @@ FIELDS_PER_CALL = 2_000
 #: Sums are kept as integers of a thousandth: HINCRBY is exact and cheap.
 SCALE = 1_000
 
-#: Subject of what Redis lost between hand-over and collection, in ``telemetry.dropped``.
-LOST = "redis"
+#: Sums of which Redis' integers (of 64 bits) hold eight processes' in a minute.
+LARGEST_SUM = 1e15
+#: Subjects, in ``telemetry.dropped``, of what Redis lost between hand-over and collection, and of what no store holds.
+LOST, UNSOUND = "redis", "unsound"
+#: What no store holds in a name: control characters (one of them parts the fields) and halves of surrogate pairs.
+_UNSOUND = re.compile("[\x00-\x1f\ud800-\udfff]")
 
 _ADD_LUA = """
 if redis.call('SET', KEYS[3], '1', 'NX', 'EX', ARGV[2]) then
@@ -98,7 +103,7 @@ class Courier:
         samples.flush()
         if self._doubtful is not None and not self._try(self._doubtful):
             return cells
-        self._doubtful = Batch(f"{self._process}-{next(self._number)}", cells)
+        self._doubtful = Batch(f"{self._process}-{next(self._number)}", sound(cells))
         self._try(self._doubtful)
         return {}
 
@@ -136,6 +141,24 @@ class Courier:
         cells = {Series(at // 60_000_000 * 60, "telemetry.dropped", LOST): Cell(lost, lost)}
         self._doubtful = Batch(f"{self._process}-{next(self._number)}", cells)
         self._try(self._doubtful)
+
+
+def sound(cells: Cells) -> Cells:
+    """What a store can hold: one sum that is no number would else be tried again for ever, and everything with it.
+
+    Such a cell is counted in ``telemetry.dropped``; a character that cannot stay in a name becomes ``?``. Pure.
+    """
+    found: Cells = {}
+    for series, cell in cells.items():
+        if not abs(cell.total) < LARGEST_SUM:
+            series, cell = Series(series.minute, "telemetry.dropped", UNSOUND), Cell(cell.count, cell.count)
+        elif not series.subject.isprintable():
+            series = series._replace(subject=_UNSOUND.sub("?", series.subject))
+        if series in found:
+            found[series].merge(cell)
+        else:
+            found[series] = cell
+    return found
 
 
 courier = Courier()

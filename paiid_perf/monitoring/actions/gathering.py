@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from datetime import datetime
 
@@ -46,7 +47,10 @@ def note_host() -> None:
 def _read(recorder: Recorder) -> None:
     try:
         for subject, value in recorder.read():
-            _NOTE[recorder.kind](recorder.name, subject, value)
+            if math.isfinite(value):
+                _NOTE[recorder.kind](recorder.name, str(subject), value)
+            else:
+                logger.warning("%s of %s is left out: it is %s", recorder.name, subject, value)
     except Exception:
         logger.exception("%s could not be read", recorder.name)
 

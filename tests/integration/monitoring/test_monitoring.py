@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -54,6 +55,15 @@ def test_a_gauge_that_breaks_stops_no_other(redis_cache, caplog):
 
     assert Metric.objects.filter(name="test.fine").exists()
     assert "test.broken could not be read" in caplog.text
+
+
+def test_a_gauge_that_is_no_number_is_left_out(redis_cache, caplog):
+    values = [("a", math.nan), ("b", math.inf), ("c", 1.0)]
+    with register_temporarily(Recorder("test.odd", lambda: values)):
+        actions.collect(datetime.now(UTC))
+
+    assert Metric.objects.get(name="test.odd").subject == "c"
+    assert "test.odd of a is left out: it is nan" in caplog.text
 
 
 def test_minutes_become_hours_and_days_and_late_rows_are_merged():

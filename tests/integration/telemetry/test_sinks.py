@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -54,6 +55,26 @@ def test_a_batch_counts_once_however_often_it_is_sent(store: str) -> None:
         sinks._send(batch)
     drain()
     assert stored()[("api.latency_ms", "GET a/ 2xx")][0] == 3
+
+
+@pytest.mark.parametrize(
+    ("series", "total", "found"),
+    [
+        (("test.gauge", "a"), math.nan, ("telemetry.dropped", "unsound")),
+        (("test.gauge", "a"), -math.inf, ("telemetry.dropped", "unsound")),
+        (("test.gauge", "a"), 1e16, ("telemetry.dropped", "unsound")),
+        (("test.gauge", "a\x1fb\x00"), 1.0, ("test.gauge", "a?b?")),
+        (("test.gauge", "a\udc80"), 1.0, ("test.gauge", "a?")),
+    ],
+)
+def test_what_no_store_holds_keeps_nothing_else_from_it(
+    store: str, series: tuple[str, str], total: float, found: tuple[str, str]
+) -> None:
+    courier = Courier()
+    assert courier.deliver({Series(1_800_000_000, *series): Cell(1, total)} | cells(3)) == {}
+    assert courier.waiting() == 0
+    drain()
+    assert {key: seen[0] for key, seen in stored().items()} == {found: 1, ("api.latency_ms", "GET a/ 2xx"): 3}
 
 
 def test_an_answer_that_is_lost_is_asked_for_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
