@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,16 @@ REMEMBERED = timedelta(hours=2)
 #: What measuring a plan may take.
 MEASURE_TIMEOUT = timedelta(seconds=3)
 
+#: Entry by entry (a statement has one for each role, and for being called inside of others), with what tells a new one.
+_ENTRIES = """
+SELECT concat_ws(' ', s.queryid, s.userid, {toplevel}) AS key, s.queryid::text AS queryid, s.calls::float AS calls,
+       s.total_exec_time::float AS total_ms, {since}::text AS since
+  FROM {schema}.pg_stat_statements(false) s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
+ WHERE s.queryid IS NOT NULL
+"""
+#: Columns that came with PostgreSQL 14 and 17, and what stands for them before.
+_LATER = {"toplevel": "NULL", "stats_since": "NULL"}
+_COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
 _SCHEMA = """
 SELECT quote_ident(n.nspname) AS name FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
  WHERE e.extname = 'pg_stat_statements'
@@ -64,6 +74,21 @@ class Counted:
     def hit_ratio(self) -> float | None:
         """Blocks found in shared buffers ÷ blocks asked for; None where none was."""
         return self.hit / (self.hit + self.read) if self.hit + self.read else None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one entry has counted since ``since`` (None: not known). Times in ms."""
+
+    key: str
+    queryid: str
+    calls: float
+    total_ms: float
+    since: str | None
+
+
+#: Entry's key → (calls, ms, since) at the last look.
+Before = Mapping[str, tuple[float, float, str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +197,38 @@ NO_SAMPLE = (
 def observe(settings: Settings, now: datetime) -> int:
     """Add what ran since the last look to the history; returns how many statements that were.
 
-    The first look, and one after the counters were reset or our memory of them was lost, only remembers.
+    The first look, and one after our memory of it was lost, only remembers.
     """
-    found = counted(settings)
-    if found.because:
+    found = _entries(settings)
+    if not found:
         return 0
-    cache, key = caches[settings.CACHE], f"{settings.KEY_PREFIX}:statements"
-    before: Mapping[str, tuple[float, float]] | None = cache.get(key)
-    cache.set(key, {row.queryid: (row.calls, row.total_ms) for row in found.rows}, REMEMBERED.total_seconds())
-    spent = [] if before is None else _since_then(found.rows, before)
+    cache, key = caches[settings.CACHE], f"{settings.KEY_PREFIX}:entries"
+    before: Before | None = cache.get(key)
+    cache.set(key, {e.key: (e.calls, e.total_ms, e.since) for e in found}, REMEMBERED.total_seconds())
+    spent = [] if before is None else since_then(found, before)
     Metric.objects.bulk_create([_metric(now, *one) for one in spent], ignore_conflicts=True)
     return len(spent)
+
+
+def _entries(settings: Settings) -> list[Entry]:
+    """Every entry of this database; none where the server does not say."""
+    if not is_postgresql(settings.DATABASE):
+        return []
+    try:
+        with _session(settings) as session:
+            schema = _schema(session)
+            return [] if schema is None else _entries_of(session, schema)
+    except psycopg.Error:
+        return []
+
+
+def _entries_of(session: Session, schema: str) -> list[Entry]:
+    there = {row["attname"] for row in session.rows(_COLUMNS, [f"{schema}.pg_stat_statements"])}
+    toplevel, since = (f"s.{name}" if name in there else none for name, none in _LATER.items())
+    found = session.rows_of(Entry, trusted(_ENTRIES.format(schema=schema, toplevel=toplevel, since=since)))
+    # Where no entry says when it began, all began at the server's last reset (a crash is one, too).
+    reset = str(_since(session, schema))
+    return [entry if entry.since else replace(entry, since=reset) for entry in found]
 
 
 def link(settings: Settings) -> int:
@@ -210,17 +256,21 @@ def _links(settings: Settings) -> str:
     return f"{settings.KEY_PREFIX}:linked"
 
 
-def _since_then(
-    rows: Sequence[Counted], before: Mapping[str, tuple[float, float]]
-) -> list[tuple[str, float, float]]:
-    spent = []
-    for row in rows:
-        calls, total = before.get(row.queryid, (0.0, 0.0))
-        if row.calls < calls:  # reset, or evicted and back
+def since_then(entries: Sequence[Entry], before: Before) -> list[tuple[str, float, float]]:
+    """(queryid, calls, ms) of what ran since then, those that took most time. Pure.
+
+    An entry that began anew (after a reset, a restart that lost the counters, or when it was evicted and came back)
+    counts whole: by when it began, and where the server does not say, by counters that fell.
+    """
+    spent: dict[str, tuple[float, float]] = {}
+    for entry in entries:
+        calls, total, since = before.get(entry.key, (0.0, 0.0, entry.since))
+        if entry.since != since or entry.calls < calls or entry.total_ms < total:
             calls, total = 0.0, 0.0
-        if row.calls > calls:
-            spent.append((row.queryid, row.calls - calls, row.total_ms - total))
-    return sorted(spent, key=lambda one: -one[2])[:KEPT]
+        had_calls, had_total = spent.get(entry.queryid, (0.0, 0.0))
+        spent[entry.queryid] = had_calls + entry.calls - calls, had_total + entry.total_ms - total
+    ran = [(queryid, calls, total) for queryid, (calls, total) in spent.items() if calls > 0]
+    return sorted(ran, key=lambda one: -one[2])[:KEPT]
 
 
 def _metric(now: datetime, queryid: str, calls: float, total: float) -> Metric:

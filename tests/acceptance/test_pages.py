@@ -404,6 +404,16 @@ def test_queries_are_listed_and_have_a_history(client_of, counted, settings):
     assert statements.observe(get_settings(), now) > 0
 
     assert Metric.objects.get(name=statements.SERIES, subject=counted).count == 1
+    with connection.cursor() as cursor:  # as if evicted: it comes back, and runs more often than it had
+        own = "(SELECT oid FROM pg_database WHERE datname = current_database())"
+        cursor.execute(f"SELECT pg_stat_statements_reset(0, {own}, %s)", [int(counted)])
+        for _n in range(5):
+            cursor.execute(
+                "SELECT count(*) AS seen_by_the_console FROM auth_user WHERE username = 'x-secret'"
+            )
+    assert statements.observe(get_settings(), now + timedelta(minutes=10)) > 0
+    assert Metric.objects.get(name=statements.SERIES, subject=counted, at__gt=now).count == 5
+
     html = page(client_of("viewer"), QUERIES + "?window=1h&o=calls")
     assert "Show everything since" in html
     assert "Since the counters began" in page(client_of("superuser"), QUERIES + "?window=all")
