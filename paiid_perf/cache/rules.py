@@ -358,11 +358,10 @@ def _server_marks(server: ServerFacts | None) -> list[Mark]:
             _("Raise maxmemory: values are thrown out before they expire."),
         ),
     ]
-    if server is not None and server.used_bytes >= FRAGMENTATION_FROM:
+    if server is None or server.used_bytes >= FRAGMENTATION_FROM:
         hint = _("Turn activedefrag on, or restart the server in a quiet hour.")
-        found.append(
-            Mark("fragmentation", _("Memory fragmentation"), server.fragmentation, FRAGMENTED, 3, 1, "", hint)
-        )
+        ratio = None if server is None else server.fragmentation
+        found.append(Mark("fragmentation", _("Memory fragmentation"), ratio, FRAGMENTED, 3, 1, "", hint))
     return found
 
 

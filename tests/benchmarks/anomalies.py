@@ -3,8 +3,9 @@
 ``python -m tests.benchmarks.anomalies --json`` prints, for each kind of series and of noise, the share of the planted
 shifts that were found and the alarms of a week in which nothing happened. Series are made from seeds: flat, a sine a
 day, one with quiet weekends, business hours with hard edges (each day, or on workdays), a slow trend; noise that is
-independent, that lasts (autocorrelation 0.7), or that has one spike of six spreads in fifty. A shift is six to ten
-spreads of the noise. The ideas of the public Numenta Anomaly Benchmark (Lavin and Ahmad, 2015), not its data.
+independent, that lasts (autocorrelation 0.7), that has one spike of six spreads in fifty, or heavy tails (Laplace's).
+A shift is six to ten spreads of the noise. The ideas of the public Numenta Anomaly Benchmark (Lavin and Ahmad, 2015),
+not its data.
 """
 
 from __future__ import annotations
@@ -58,10 +59,15 @@ def spiky(rng: random.Random, length: int) -> list[float]:
     return [rng.gauss(0, SPREAD * (6 if rng.random() < 0.02 else 1)) for _ in range(length)]
 
 
+def heavy(rng: random.Random, length: int) -> list[float]:
+    return [rng.choice((-1, 1)) * rng.expovariate(math.sqrt(2) / SPREAD) for _ in range(length)]
+
+
 NOISES: Mapping[str, Callable[[random.Random, int], list[float]]] = {
     "independent": independent,
     "lasting": lasting,
     "spiky": spiky,
+    "heavy": heavy,
 }
 
 

@@ -26,22 +26,32 @@ WHERE n.nspname NOT IN ('pg_catalog', 'information_schema')
 
 
 class Scale:
-    """Weighs the largest tables of a database, with their indexes and TOAST, now and then."""
+    """Weighs the largest tables of a database, with their indexes and TOAST, now and then.
+
+    In between it says what it weighed last: alert rules and exporters ask each minute, and take silence for no data.
+    """
 
     def __init__(self) -> None:
         self._read_at: dict[str, float] = {}
+        self._weighed: dict[str, list[tuple[str, float]]] = {}
 
     def read(self, settings: Settings, now: float) -> list[tuple[str, float]]:
-        """(table, bytes); nothing before EVERY has passed, without PostgreSQL, or where it does not answer."""
+        """(table, bytes), at the most EVERY old; nothing without PostgreSQL, or where it does not answer."""
         alias = settings.DATABASE
-        if now - self._read_at.get(alias, -EVERY) < EVERY or not is_postgresql(alias):
+        if not is_postgresql(alias):
             return []
-        self._read_at[alias] = now
-        try:
-            with connect(alias, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT) as session:
-                return [(row["name"], float(row["bytes"])) for row in session.rows(SIZES, [2 * TABLES])][
-                    :TABLES
-                ]
-        except psycopg.Error as error:
-            logger.warning("no table sizes: %s", error)
-            return []
+        if now - self._read_at.get(alias, -EVERY) >= EVERY:
+            self._read_at[alias], self._weighed[alias] = now, _weigh(settings)
+        return self._weighed[alias]
+
+
+def _weigh(settings: Settings) -> list[tuple[str, float]]:
+    try:
+        with connect(
+            settings.DATABASE, statement=settings.STATEMENT_TIMEOUT, lock=settings.LOCK_TIMEOUT
+        ) as session:
+            found = [(row["name"], float(row["bytes"])) for row in session.rows(SIZES, [2 * TABLES])]
+            return found[:TABLES]
+    except psycopg.Error as error:
+        logger.warning("no table sizes: %s", error)
+        return []

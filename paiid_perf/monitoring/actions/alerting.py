@@ -179,9 +179,10 @@ def _keep(look: Look, found: Evaluation) -> None:
         return
     there = Alert.objects.filter(pk=look.alert.pk).exclude(status=Status.RESOLVED)
     there.update(value=look.samples[-1].value, seen_at=look.now, times=F("times") + 1, message=look.message())
-    # Data that came back: it stands where a person had left it.
-    there.filter(status=Status.NO_DATA, acknowledged_at__isnull=False).update(status=Status.ACKNOWLEDGED)
-    there.filter(status=Status.NO_DATA).update(status=Status.OPEN)
+    # Data that came back: it stands where a person had left it. What comes and goes flaps, as what opens and resolves.
+    silent = there.filter(status=Status.NO_DATA)
+    silent.filter(acknowledged_at__isnull=False).update(status=Status.ACKNOWLEDGED, flaps=F("flaps") + 1)
+    silent.update(status=Status.OPEN, flaps=F("flaps") + 1)
 
 
 def _do_resolve(look: Look, found: Evaluation) -> None:

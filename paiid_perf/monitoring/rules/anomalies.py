@@ -3,7 +3,8 @@
 The band's middle is the season's profile (the median of each hour of the week on the weeks' trend, or of the day
 while there are no two weeks of past), moved by what the last hours were above or below it. Its width is a multiple
 of the spread (median absolute deviation: Leys et al., "Detecting outliers", J. Exp. Soc. Psych. 2013) that the
-five-minute medians of this time of day had around the profile. What is judged is the median of the last five minutes:
+five-minute medians of this time of day had around the profile, and wider where the steps from minute to minute have
+heavier tails than a normal distribution's. What is judged is the median of the last five minutes:
 two odd minutes are no anomaly, three are. Where the profile has a step, yesterday tells when it came: around that time
 both its sides are usual, and before and after it one.
 """
@@ -14,6 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from math import inf
 from statistics import median
 
@@ -42,6 +44,9 @@ KNOWN = 120
 HOURS = (4 * WEEK, timedelta(0))
 TODAY = (LATELY, timedelta(0))
 YESTERDAY = (DAY + AROUND, DAY - AROUND)
+#: The share of the steps from minute to minute that tells their tails, how many times a normal distribution's median
+#: step it is there, and how much wider the band gets at the most.
+TAIL, NORMAL_TAIL, WIDEST = 0.97, 3.217, 1.4
 #: A spread is never taken for less than this share of the level.
 LEAST_SHARE = 0.01
 
@@ -100,7 +105,10 @@ def look(hours: Sequence[Sample], minutes: Sequence[Sample], now: datetime, leas
     if len(last) < ENOUGH or len(known) < KNOWN:
         return None
     offset = median(_values(_between(known, now - LATELY, now)) or _values(known))
-    half = max(least, WIDTH * max(_spread(known, now), LEAST_SHARE * abs(expected.middle)))
+    near = [
+        _between(known, *span) for span in ((now - AROUND, now), (now - DAY - AROUND, now - DAY + AROUND))
+    ]
+    half = max(least, WIDTH * max(_spread(near) * _tails(near), LEAST_SHARE * abs(expected.middle)))
     low, high = _levels(expected, usual, known, judged - DAY, half)
     return Oddity(
         value=expected.middle + median(last),
@@ -162,14 +170,23 @@ def _values(residuals: Sequence[Residual]) -> list[float]:
     return [value for _, value in residuals]
 
 
-def _spread(known: Sequence[Residual], now: datetime) -> float:
+def _spread(near: Sequence[Sequence[Residual]]) -> float:
     """The deviation that five-minute medians have at this time of day, today and yesterday."""
-    spans = ((now - AROUND, now), (now - DAY - AROUND, now - DAY + AROUND))
-    smooth = [_smoothed(_values(_between(known, *span))) for span in spans]
+    smooth = [_smoothed(_values(residuals)) for residuals in near]
     deviations = [
         abs(value - level) for values in smooth if values for level in (median(values),) for value in values
     ]
     return TO_SIGMA * median(deviations) if deviations else 0.0
+
+
+def _tails(near: Sequence[Sequence[Residual]]) -> float:
+    """How much heavier the tails of the steps from minute to minute are than a normal distribution's, 1 to WIDEST.
+
+    Of steps, since the few that the season makes do not reach TAIL, where the distances to the profile would.
+    """
+    steps = sorted(abs(later[1] - sooner[1]) for residuals in near for sooner, later in pairwise(residuals))
+    usual = median(steps) if steps else 0.0
+    return min(WIDEST, max(1.0, steps[int(TAIL * len(steps))] / usual / NORMAL_TAIL)) if usual else 1.0
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:

@@ -200,7 +200,19 @@ def test_data_that_come_back_find_the_alert_where_a_person_left_it():
 
     actions.evaluate(minutes(40), SETTINGS)
 
-    assert (Alert.objects.get().status, Alert.objects.get().comment) == ("acknowledged", "on it")
+    found = Alert.objects.get()
+    assert (found.status, found.comment, found.flaps) == ("acknowledged", "on it", 1)
+
+
+def test_data_that_come_and_go_are_told_of_less_and_less(settings):
+    settings.ADMINS = [("Ops", "ops@example.com")]
+    for start in range(0, 100, 20):
+        cpu(95, start, start + 6)
+        for look in (6, 16):
+            actions.evaluate(minutes(start + look), make_settings(NOTIFIERS=[EMAIL]))
+
+    assert Alert.objects.get().flaps == 4
+    assert len(mail.outbox) <= 4  # of ten changes
 
 
 def test_a_host_that_falls_silent_is_an_alert_where_the_rule_wants_it():

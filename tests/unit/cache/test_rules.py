@@ -148,6 +148,12 @@ def test_marks_point_one_way_and_have_hints() -> None:
             assert str(mark.hint)
 
 
+def test_a_server_that_cannot_be_asked_takes_no_mark_away() -> None:
+    unknown = marks(replace(facts(), server=None))
+    assert set(unknown) == set(marks(facts()))  # or its loss could raise the score
+    assert unknown["fragmentation"] is None
+
+
 def test_a_small_server_has_no_fragmentation_mark() -> None:
     assert "fragmentation" not in marks(facts(used_bytes=MB, fragmentation=20))
 

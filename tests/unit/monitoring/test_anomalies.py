@@ -1,9 +1,11 @@
 """Anomalies: found soon, and seldom where there are none. On series that the rule was not made with."""
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 
 import pytest
 
+from paiid_perf.monitoring.rules import anomalies
 from paiid_perf.monitoring.rules.anomalies import look, profile
 from paiid_perf.monitoring.types import Sample
 from tests.benchmarks import anomalies as bench
@@ -13,7 +15,7 @@ NOW = datetime(2026, 2, 2, 12, tzinfo=UTC)
 
 @pytest.mark.parametrize(
     ("shape", "noise"),
-    [("sine", "independent"), ("weekend", "lasting"), ("flat", "spiky"), ("office", "independent")],
+    [("sine", "independent"), ("weekend", "lasting"), ("flat", "spiky"), ("office", "heavy")],
 )
 def test_planted_shifts_are_found_within_five_minutes(shape, noise):
     assert bench.found_share(bench.series(shape, noise, 7), tries=12, seed=3) >= 0.9
@@ -27,6 +29,17 @@ def test_a_clean_stretch_gives_no_alarm(shape, noise):
 
     # From Friday afternoon into the weekend.
     assert bench.alarms(values, step=20, begin=int(3 * bench.WEEK + 4.7 * bench.DAY), length=1080) == 0
+
+
+def test_heavier_tails_widen_the_band_and_a_step_does_not():
+    rng = Random(3)
+    normal, heavy = ([(0.0, value) for value in made(rng, 540)] for made in (bench.independent, bench.heavy))
+    stepped = [(0.0, value + 80 * (n > 270)) for n, (_, value) in enumerate(normal)]
+
+    assert anomalies._tails([normal]) == pytest.approx(1, abs=0.1)
+    assert anomalies._tails([stepped]) == pytest.approx(1, abs=0.1)
+    assert 1.15 < anomalies._tails([heavy]) <= anomalies.WIDEST
+    assert anomalies._tails([[(0.0, 5.0)] * 540]) == anomalies._tails([[]]) == 1
 
 
 @pytest.mark.parametrize("minute", [510, 570], ids=["just before", "just after"])
