@@ -53,6 +53,7 @@ WEIGHTS: Mapping[str, Mapping[str, float]] = {
         "inspection": 4,
         "events": 4,
         "sessions": 3,
+        "isolation": 3,
         "admin_address": 2,
     },
 }
