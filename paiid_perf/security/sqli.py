@@ -33,7 +33,7 @@ _TOKEN = re.compile(
     | (?:drop|create|alter|truncate|rename){_GAP}(?:temp(?:orary)?{_GAP}|or{_GAP}replace{_GAP})?
       (?:table|database|view|schema|function|procedure|trigger|user|login|role|index|extension|aggregate)\b
     | update{_GAP}[\w.$\[\]"`]+{_GAP}set\b
-    | declare{_GAP}(?:@\w+|\w+{_GAP}(?:cursor|n?(?:var)?char2?|int(?:eger)?|number|text)\b)
+    | declare{_GAP}(?:@\w+(?:{_GAP}n?(?:var)?char\b)?|\w+{_GAP}(?:cursor|n?(?:var)?char2?|int(?:eger)?|number|text)\b)
     | execute?{_GAP}(?:immediate\b|\w*[sx]p_\w+)
     | exec{_GAP}(?:master\b|@|\w*[sx]p_\w+) | exec(?:ute)?\s*\( | set{_GAP}@+\w+ | waitfor{_GAP}(?:delay|time)\b
     | handler{_GAP}[\w`]+{_GAP}(?:open|read)\b | case{_GAP}when\b
@@ -106,7 +106,7 @@ _CATALOGUE = re.compile(
 )
 _PROSE = re.compile(r"[.,:;!?)]?\s+[a-z]{2,}")
 _LEADING_WORD = re.compile(r"[a-z]+")
-_PROCEDURE = re.compile(r"\s\w*[sx]p_\w+\Z")
+_PROCEDURE = re.compile(r"\s\w*[sx]p_\w+\Z|@\w+\s+\w*char\Z")
 _HEADS: dict[str, str] = {
     **dict.fromkeys(
         [
@@ -227,9 +227,9 @@ _ANYWHERE = re.compile(
     | [&H][1sv]l[1svSfX]                                   # AND 1=1, but no sentence
     | [&H](?:f[^;&wCn]{0,30}n?[^;&wCn]{0,8}|g[1sv,]{0,9})[=Rlj][1svSfgXQ]
     | [&H]n[=lR]S\Z | [&H]1=\Z
-    | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n[,Mo])|W)
+    | ;(?:D?Z|D[fXQ]|[Df]1=1[EZDWX]|Q|E(?:[1svfXoQ]|n(?:[,o]|M[^w]))|W)
     | W[1sSv] | Y[sS1fX] | Y\Z | Ynn=
-    | (?:[=o&|,;EQHsS1UlRL]|\A)X(?!n[&wln])
+    | (?:[=o&|,;EQHsS1UlRLr]|\A)X(?!n[&wln])
     | [&H]1j1(?![nw])                                      # AND 1 IS NOT NULL
     | [=o&|,;EQHsS1UlRL]x(?:[SfXEQ]|[1sv](?![nw]))          # a call that waits, raises or reads
     | Qa?(?:[1svfXoQU]|[ng](?:o[1nsg])?(?:[,][^w]|M[^w]))
@@ -249,7 +249,7 @@ _BARE = re.compile(
     | \A1(?:o1)*Z | \A1(?:o1)+U\Z | \A[1s]Un1,1
     | \A[1sv][;]?c?U[aEQ]
     | \A[1sv]?[&|][1sv];?c\Z
-    | \A(?:1o){0,3}f[1s]=[1s],[1snf],[1snf]
+    | \A(?:1o){0,3}f[1s]=[1s],[1snf],[1snf] | \Af[1s]=[1s][EQ]1
     | \A1(?:o1)*Y | \A1(?:o1)*Unf1,                     # INTO OUTFILE, UNION VALUES ROW(1,
     """,
     re.X,
@@ -307,6 +307,8 @@ _HINT = re.compile(
 _MENTIONED = re.compile(
     r"(?<![^\s(])(['\"])(?:and|or|xor|not|like|in|is|between|union|select|where|having|exec|if|=|==|!=|<|>)\1(?=[\s.,:?)]|\Z)(?!\s*(?:['\"\d(=]|\Z))"
 )
+#: A link within a page, or a colour, in an attribute.
+_FRAGMENT = re.compile(r"=\s{0,3}(['\"])#[\w-]{0,60}\1")
 #: A quotation as old manuals print it: `like this'.
 _OLD_QUOTATION = re.compile(r"`([\w.,+*/:<> -]{1,60})'(?!')")
 _QUOTES = str.maketrans(
@@ -325,6 +327,7 @@ def is_sqli(text: str) -> bool:
         text = text.translate(_QUOTES)
     if "'" in text or '"' in text:
         text = _MENTIONED.sub("it", text)
+        text = _FRAGMENT.sub("=it", text) if "#" in text else text
     if "`" in text and "'" in text:
         text = _OLD_QUOTATION.sub(r'"\1"', text)
     return (

@@ -79,7 +79,7 @@ _LINK_ASSIGNED = re.compile(
 _SCRIPTING_CSS = re.compile(
     r"style\s{0,8}=\s{0,8}[\"']?[^>=]{0,80}?(?:expression\s{0,8}\(|(?:java|vb)script:|-moz-binding)|:expression\("
 )
-_SCRIPT_ENTITY = re.compile(r"=\s{0,9}[\"'`]?&\{[^}]{0,80}[(=]")
+_SCRIPT_ENTITY = re.compile(r"(?:=|\A)\s{0,9}[\"'`]?&\{[^}]{0,80}[(=]")
 _UTF7 = re.compile(r"[+ ]ad[w4]-")
 _ENCODED_CALL = re.compile(r"\w&(?:#x0{0,6}28|#0{0,6}40|lpar);?[^&]")
 _JS_BREAK_OUT = re.compile(
@@ -224,13 +224,21 @@ def _is_scripting(element: str, name: str, value: str) -> bool:
         return bool(_CSS.search(_plain_css(value)))
     if name == "srcdoc":
         return True
+    if name == "values":
+        return any(map(_leads_to_script, value.split(";")))
+    if name == "attributename":
+        return value.startswith("on")
     if element == "base" and name == "href":
         # Every relative address of the page, scripts too, leads there from now on.
         return bool(value)
     if name in _URLS or name.endswith(":href"):
-        return bool(value) and bool(_SCRIPT_URL.match(_URL_NOISE.sub("", value).lower()))
+        return bool(value) and _leads_to_script(value)
     if element == "meta" and name == "charset":
         return "utf-7" in value or "utf7" in value
     if element == "meta" and name == "http-equiv":
         return value.strip() in ("refresh", "set-cookie", "link")
     return element == "link" and name == "rel" and value.strip() in ("stylesheet", "import")
+
+
+def _leads_to_script(url: str) -> bool:
+    return _SCRIPT_URL.match(_URL_NOISE.sub("", url).lower()) is not None
