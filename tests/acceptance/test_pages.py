@@ -210,12 +210,14 @@ def test_the_database_page_names_what_was_checked_and_found_well(client_of, a_ru
     findings = [
         {"check": "duplicate_index", "title": f"Duplicate {n}", "why": "w", "how": ""} for n in (1, 2)
     ]
+    findings.append({"check": "setting", "title": "jit", "why": "w", "how": ""})
     details = {"findings": findings, "missing": {"replicas": "GRANT pg_monitor"}}
     PhaseRun.objects.filter(run=a_run, name="database").update(finished_at=timezone.now(), details=details)
 
     html = page(client_of("viewer"), f"{HOME}database/")
 
     assert re.search(r"2 findings</strong> Duplicate indexes", html)
+    assert "1 finding</strong> Settings, plans" in html
     assert html.count("nothing found") == len(CHECKS) - 1
     assert html.index("Duplicate indexes") < html.index("Transaction ids before wraparound")
     assert "What could not be read" in html
