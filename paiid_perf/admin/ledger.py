@@ -73,7 +73,15 @@ class GainFilter(admin.SimpleListFilter):
 class RecommendationAdmin(PageAdmin):
     """The ledger: what is proposed, what was done about it, and what that brought."""
 
-    list_display = ("title", "area_label", "state_label", "expected", "measured", "risk", "confirmed_at")
+    list_display = (
+        "title",
+        "area_label",
+        "state_label",
+        "expected",
+        "measured",
+        "risk_label",
+        "confirmed_at",
+    )
     list_filter = ("state", "area", GainFilter, "kind", "risk")
     search_fields = ("title", "key", "how")
     empty = gettext_lazy(
@@ -163,6 +171,7 @@ class RecommendationAdmin(PageAdmin):
                 if offered(rec, move) and request.user.has_perm(move.permission)
             ],
             expected=signed(rec.expected_gain),
+            risk=self.risk_label(rec),
             measured=signed(rec.measured_gain),
             evidence=facts_of(rec.evidence),
             compared=[(row, _versus(row), signed(row.gain)) for row in rows],
@@ -252,6 +261,10 @@ class RecommendationAdmin(PageAdmin):
     @admin.display(description=gettext_lazy("state"), ordering="state")
     def state_label(self, rec: Recommendation) -> SafeString:
         return pill(rec.state, rec.get_state_display())
+
+    @admin.display(description=gettext_lazy("risk"), ordering="risk")
+    def risk_label(self, rec: Recommendation) -> str:
+        return _(rec.risk) if rec.risk else "–"
 
     @admin.display(description=gettext_lazy("expected"), ordering="expected_gain")
     def expected(self, rec: Recommendation) -> str:

@@ -460,3 +460,4 @@ def test_the_console_speaks_german(client_of, traffic, rec, a_score):
     assert "Codezeile" in endpoint
     assert "Dasselbe als Django-Migration" in row
     assert "vorgeschlagen" in row
+    assert "niedrig" in row  # its risk
