@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import lru_cache
@@ -15,9 +16,13 @@ from django.conf import settings as django_settings
 from paiid_perf import conf
 from paiid_perf.admin.figures import number
 
-#: Words in a setting's name whose value is never shown.
-SECRET = ("SECRET", "TOKEN", "PASSWORD", "WEBHOOK_URL")
+#: Words in a setting's name whose value is never shown: who knows where a chat takes its messages may post there.
+SECRET = ("SECRET", "TOKEN", "_URL")
+#: Names that say so and hold none.
+PUBLIC = ("PASSWORD_CHANGE_URL",)
 MASK = "••••••"
+#: Who an address is asked as: ``//user:password@host``.
+_LOGIN = re.compile(r"(?<=//)[^/@\s]+(?=@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def effective() -> list[Effective]:
 
 def shown(name: str, value: Any) -> str:
     """A value as text; what is secret is masked, and what is empty says so."""
-    if any(word in name for word in SECRET):
+    if name not in PUBLIC and any(word in name for word in SECRET):
         return MASK if value else "–"
     if isinstance(value, timedelta):
         return number(value.total_seconds(), "s")
@@ -62,7 +67,7 @@ def shown(name: str, value: Any) -> str:
         return ", ".join(f"{key}: {shown('', item)}" for key, item in value.items()) or "–"
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "–"
-    return "–" if value in (None, "") else str(value)
+    return "–" if value in (None, "") else _LOGIN.sub(MASK, str(value))
 
 
 @lru_cache(maxsize=1)

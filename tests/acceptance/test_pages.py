@@ -280,13 +280,18 @@ def test_settings_tell_their_source_and_keep_their_secrets(client_of, settings):
     settings.PAIID_PERF = {
         "WEBHOOK_SECRET": "hunter2",
         "API_TOKENS": {"ab12": ("view",)},
+        "SLACK_URL": "https://hooks.example.org/services/T0/B0/sesame",
+        "WEBHOOK_URL": "https://example.org/open-up",
+        "OTLP_ENDPOINT": "http://collector:opensesame@otlp.example.org:4318",
+        "PASSWORD_CHANGE_URL": "change-it",
         "LOGIN_LIMIT": "9/5m",
     }
 
     html = page(client_of("viewer"), f"{HOME}settings/")
 
-    assert "hunter2" not in html
-    assert "ab12" not in html
+    assert [word for word in ("hunter2", "ab12", "sesame", "open-up") if word in html] == []
+    assert "otlp.example.org:4318" in html
+    assert "change-it" in html  # no secret, for all its name
     assert "9/5m" in html
     assert "settings.PAIID_PERF" in html
     assert "Failed logins per client address" in html
