@@ -43,7 +43,7 @@ MAX_DEPTH = 200
 #: No attack does without one of these characters or words.
 _CHARACTERS = "<>'\"`=(;|&*#%@\\\\‘’‚‛“”„‟′″´ʼ＇＂＜+"
 _SUSPECT = re.compile(f"[{_CHARACTERS}]")
-_SUSPECT_LEAF = re.compile(f"\x1f[^\x1f{_CHARACTERS}]*[{_CHARACTERS}][^\x1f]*")
+_SUSPECT_LEAF = re.compile(f"\x1f([^\x1f{_CHARACTERS}]*[{_CHARACTERS}][^\x1f]*)")
 _WORDS = (
     "union",
     "select",
@@ -112,7 +112,7 @@ def suspects(values: Iterable[str]) -> list[str]:
     together = "\x1f" + "\x1f".join(different)
     if together.count("\x1f") != len(different):
         return [value for value in different if is_suspect(value)]
-    found = [leaf[1:] for leaf in _SUSPECT_LEAF.findall(together)]
+    found: list[str] = _SUSPECT_LEAF.findall(together)
     lowered = together.lower()
     words = tuple(word for word in _WORDS if word in lowered)
     return _with_words(different, lowered.split("\x1f")[1:], words, found) if words else found

@@ -112,12 +112,11 @@ def speed() -> dict[str, Any]:
     text = document()
     hostile = {unit: (unit * (SIZE // len(unit) + 1))[:SIZE] for unit in HOSTILE}
     times = {
-        unit: best_of(lambda value=value: detect(value), 3, time.thread_time) * 1e3
-        for unit, value in hostile.items()
-    }  # type: ignore[misc]
+        unit: best_of(partial(detect, value), 3, time.thread_time) * 1e3 for unit, value in hostile.items()
+    }
     worst = max(times, key=times.__getitem__)
     crowds = {
-        (unit, length): best_of(partial(detect, crowd(unit, length)), 3, time.thread_time) * 1e3
+        (unit, length): best_of(partial(detect, crowd(unit, length)), 5, time.thread_time) * 1e3
         for unit in HOSTILE
         for length in (6, 60, 4_000)
     }
