@@ -231,7 +231,8 @@ def depends_on(*rows: models.Model) -> None:
     """
     tags = reading.get()
     if tags is not None:
-        tags.update(tag_of(row) if type(row) in _heard else UNHEARD for row in rows)
+        # The class that it says it has: ``request.user`` is a lazy object around the row.
+        tags.update(tag_of(row) if row.__class__ in _heard else UNHEARD for row in rows)
 
 
 #: In place of the tag of a row whose changes are not heard of.

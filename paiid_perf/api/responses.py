@@ -224,8 +224,16 @@ def _refused_by_cache_control(response: HttpResponseBase) -> str:
 def _refused_by_request(request: HttpRequest) -> str:
     if dict.get(request.META, "CSRF_COOKIE_NEEDS_UPDATE"):
         return "it holds a CSRF token"
+    return "it changes the session" if _changes_session(request) else ""
+
+
+def _changes_session(request: HttpRequest) -> bool:
+    """Whether it does so beyond what ``AccountMiddleware`` notes in it."""
     session = getattr(request, "session", None)
-    return "it changes the session" if session is not None and session.modified else ""
+    if session is None or not session.modified:
+        return False
+    as_found = getattr(request, "session_as_found", None)
+    return as_found is None or as_found != dict(session.items())
 
 
 def _refused_by_asker(request: HttpRequest, strategy: ResponseStrategy, asker: Asker) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
@@ -97,15 +98,19 @@ def _key(request: HttpRequest) -> str | None:
 
 def answer_instead(request: HttpRequest) -> HttpResponseBase | None:
     """What to answer in place of the view; None where the request may go on. Never raises."""
-    accessed = request.session.accessed
+    session = request.session
+    accessed, modified = session.accessed, session.modified
     try:
         return _answer_instead(request, get_settings(), timezone.now())
     except DatabaseError:
         logger.exception("A session could not be looked at; the request goes on.")
         return None
     finally:
+        if session.modified and not modified and SESSION_KEY in session:
+            # That we note when it was seen keeps no answer from the cache: only what changes it from here on does.
+            request.session_as_found = deepcopy(dict(session.items()))  # type: ignore[attr-defined]
         # Our look makes no answer depend on the cookie: ``Vary`` stays as the view has it.
-        request.session.accessed = accessed
+        session.accessed = accessed
 
 
 def _answer_instead(request: HttpRequest, settings: Settings, now: datetime) -> HttpResponseBase | None:

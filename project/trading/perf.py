@@ -19,6 +19,9 @@ perf.register(
     perf.EndpointClass(
         "market_data", match="/api/market-data/", rate="600/m", cache="market_data", latency_objective_ms=100
     ),
+    perf.EndpointClass(
+        "movers", match="/api/market-data/movers/", rate="600/m", cache="movers", latency_objective_ms=100
+    ),
     perf.EndpointClass("trading", match="/api/orders/", rate="120/m", latency_objective_ms=250),
     perf.EndpointClass(
         "ai_analysis", match="trading:insights", rate="60/m", cache="analysis", latency_objective_ms=500
@@ -27,7 +30,7 @@ perf.register(
         "portfolio",
         match=("trading:portfolio", "trading:positions", "trading:watch-list"),
         rate="600/m",
-        cache="user",
+        cache="portfolio",
         latency_objective_ms=200,
     ),
     perf.EndpointClass(
@@ -44,10 +47,21 @@ perf.register(
 
 # --- answers of whole requests ----------------------------------------------------------------------
 
+# The views name the rows that an answer is made of, so that a price, an order or an insight makes old what shows it and
+# nothing else. What events keep fresh may be kept for long; a TTL bounds only what changes by the mere passing of time.
+
 perf.register(
     perf.ResponseStrategy(
         "market_data",
-        ttl=15 * SECOND,
+        ttl=5 * MINUTE,  # the day that it shows moves on
+        shared_with_users=True,
+        depends_on_rows=["trading.PriceTick.instrument"],
+        query_params=[],
+        stale_while_revalidate=15 * SECOND,
+    ),
+    perf.ResponseStrategy(
+        "movers",
+        ttl=30 * SECOND,
         shared_with_users=True,
         depends_on=["trading.PriceTick"],
         query_params=[],
@@ -61,20 +75,22 @@ perf.register(
         query_params=[],
     ),
     perf.ResponseStrategy(
-        "user",
-        ttl=MINUTE,
+        "portfolio",
+        ttl=HOUR,
         scope="user",
-        # Not on orders: somebody places one every second, and none of these answers shows it.
+        # Not on orders: somebody places one every second, and none of these answers shows it. For the same reason
+        # the views do not name the portfolio, which an order makes old.
         depends_on=["trading.Portfolio", "trading.Position", "trading.WatchListItem"],
+        depends_on_rows=["trading.PriceTick.instrument"],
     ),
     perf.ResponseStrategy(
         "orders",
-        ttl=MINUTE,
+        ttl=HOUR,
         scope="user",
-        # The view names the portfolio: an order empties its own portfolio's answers and nobody else's.
+        # An order empties its own portfolio's answers and nobody else's.
         depends_on_rows=["trading.Portfolio", "trading.Order.portfolio"],
     ),
-    perf.ResponseStrategy("analysis", ttl=10 * MINUTE, scope="user", depends_on=["trading.AIInsight"]),
+    perf.ResponseStrategy("analysis", ttl=HOUR, scope="user", depends_on=["trading.AIInsight"]),
 )
 
 # --- values inside requests -------------------------------------------------------------------------

@@ -95,6 +95,11 @@ def valuation_of(portfolio: Portfolio) -> Callable[[], Value]:
     return compute
 
 
+def held_instruments(portfolio: Portfolio) -> list[Instrument]:
+    """Whose prices the valuation shows; only their keys are known."""
+    return [Instrument(pk=pk) for pk in portfolio.positions.values_list("instrument_id", flat=True)]
+
+
 def latest_price(instrument: Instrument) -> Decimal | None:
     tick = instrument.ticks.order_by("-at").first()
     return tick.price if tick else None

@@ -70,6 +70,7 @@ def sign_in(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
 @signed_in
 def portfolio_summary(request: HttpRequest, pk: int) -> JsonResponse:
     portfolio = _portfolio(request, pk)
+    perf.depends_on(*services.held_instruments(portfolio))
     valuation = services.valuation(portfolio)
     return JsonResponse(
         {
@@ -130,7 +131,9 @@ def place_order(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
 
 @require_GET
 def market_data(request: HttpRequest, symbol: str) -> JsonResponse:
-    return JsonResponse(services.market(get_object_or_404(Instrument, symbol=symbol)))
+    instrument = get_object_or_404(Instrument, symbol=symbol)
+    perf.depends_on(instrument)
+    return JsonResponse(services.market(instrument))
 
 
 @require_GET
@@ -146,7 +149,10 @@ def top_movers(request: HttpRequest) -> JsonResponse:
 @require_GET
 @signed_in
 def watch_list(request: HttpRequest) -> JsonResponse:
-    items = WatchListItem.objects.filter(user=request.user).select_related("instrument").order_by("position")
+    items = list(
+        WatchListItem.objects.filter(user=request.user).select_related("instrument").order_by("position")
+    )
+    perf.depends_on(*(item.instrument for item in items))
     return JsonResponse(
         {
             "watch_list": [

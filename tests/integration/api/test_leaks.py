@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.utils import timezone
 
 from paiid_perf.api.types import EditedClass, ResponseStrategy
 from paiid_perf.registry import registry
+from paiid_perf.security import accounts
 from tests.integration.api import views
-from tests.integration.api.conftest import Browser, committed
+from tests.integration.api.conftest import MIDDLEWARE, Browser, committed
 
 pytestmark = pytest.mark.django_db
 DAY, MOMENT = timedelta(days=1), timedelta(microseconds=1)
@@ -234,3 +236,22 @@ def test_another_users_etag_gives_no_answer_away(
     etags = [browser.get("/user/who/").headers.get("ETag", '"none"') for _ in range(2)]
     for etag in etags:
         assert text(another.get("/user/who/", If_None_Match=etag)) == "I am bob"
+
+
+@pytest.fixture
+def watched_sessions(browser: Browser, ann: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ann's session has been seen a while ago, and it is to be noted that she is here again."""
+    settings.MIDDLEWARE = [*MIDDLEWARE[:-1], "paiid_perf.security.accounts.AccountMiddleware", MIDDLEWARE[-1]]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+    browser.login(ann)
+    later = timezone.now() + timedelta(minutes=2)
+    monkeypatch.setattr(accounts.timezone, "now", lambda: later)
+
+
+@pytest.mark.parametrize(("view", "then"), [("number", "HIT"), ("changes_session", "MISS")])
+def test_that_the_app_notes_a_session_keeps_no_answer_from_being_kept(
+    browser: Browser, watched_sessions: None, view: str, then: str
+) -> None:
+    first, second = browser.get(f"/user/{view}/"), browser.get(f"/user/{view}/")
+    assert (first["X-Cache"], "sessionid" in first.cookies) == ("MISS", True)
+    assert (second["X-Cache"] == "HIT") is (then == "HIT")
