@@ -149,6 +149,21 @@ def counted(settings: Settings) -> Statements:
 NOT_POSTGRESQL = "The database is not PostgreSQL: it counts no normalised statements."
 
 
+_NORMALISED = re.compile(
+    r"(?:\s|--[^\n]*\n|/\*.*?\*/|\()*(?:select|insert|update|delete|merge|with|values|table)\b", re.I | re.S
+)
+_STRING = re.compile(r"'|\$[^\W\d]?\w*\$")
+
+
+def without_secrets(text: str) -> str:
+    """The text up to its first string, unless the server has put parameters in place of what it held.
+
+    It does that to queries; ``CREATE ROLE … PASSWORD '…'`` it keeps as it was written.
+    """
+    found = None if _NORMALISED.match(text) else _STRING.search(text)
+    return text if found is None else f"{text[: found.start()]}'…'"
+
+
 def texts(settings: Settings, queryids: Sequence[str]) -> dict[str, str]:
     """The normalised texts of some statements."""
     if not queryids or not is_postgresql(settings.DATABASE):
@@ -159,7 +174,7 @@ def texts(settings: Settings, queryids: Sequence[str]) -> dict[str, str]:
             if schema is None:
                 return {}
             found = session.rows(trusted(_TEXTS.format(schema=schema)), [list(map(int, queryids))])
-            return {row["queryid"]: row["text"] for row in found}
+            return {row["queryid"]: without_secrets(row["text"]) for row in found}
     except psycopg.Error:
         return {}
 

@@ -368,6 +368,19 @@ def test_a_query_has_its_text_its_figures_and_its_plan(client_of, counted):
     page(client, QUERY.format("x;--"), 404)
 
 
+def test_what_a_statement_sets_to_a_text_is_not_shown(client_of):
+    """The server keeps ``CREATE ROLE … PASSWORD '…'`` as it was written."""
+    with connection.cursor() as cursor:
+        cursor.execute("COMMENT ON TABLE auth_group IS 'open sesame'")
+        cursor.execute("SELECT queryid FROM pg_stat_statements WHERE query LIKE 'COMMENT%%sesame%%' LIMIT 1")
+        (queryid,) = cursor.fetchone()
+
+    html = page(client_of("viewer"), f"/admin/paiid_perf/statementsnapshot/queries/{queryid}/")
+
+    assert "COMMENT ON TABLE auth_group" in html
+    assert "sesame" not in html
+
+
 def test_a_plan_is_measured_only_by_who_may_apply(client_of, post, counted):
     assert post(client_of("viewer"), QUERY.format(counted)).status_code == 403
 
