@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import timedelta
+from statistics import median
 from unittest.mock import patch
 
 import pytest
@@ -100,6 +102,22 @@ def test_a_name_that_exists_costs_what_one_that_does_not_costs(alice, perf, atte
             costs.append(cost_of(name))
     assert costs[0][0] == (0 if attempts else 1)
     assert costs[0] == costs[1] == costs[2]
+
+
+def test_no_time_tells_who_exists(alice, perf, settings):
+    """CPU time of interleaved attempts under a hasher whose work is most of the time, as a site's is."""
+    perf(LOGIN_LIMIT="1000/5m")
+    settings.PASSWORD_HASHERS = ["tests.integration.security.hashers.ShortPBKDF2"]
+    alice.set_password(GOOD)
+    alice.save()
+    taken = {"alice": [], "nobody": []}
+    for _ in range(15):
+        for name, times in taken.items():
+            started = time.thread_time()
+            post_login(Client(REMOTE_ADDR=OWN), name, "wrong")
+            times.append(time.thread_time() - started)
+    known, unknown = (median(times[3:]) for times in taken.values())
+    assert abs(known - unknown) < 0.25 * max(known, unknown), (known, unknown)
 
 
 # --- what is written down ---------------------------------------------------------------------------------

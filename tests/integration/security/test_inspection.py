@@ -192,6 +192,21 @@ def test_of_a_large_body_the_beginning_is_looked_at_and_nothing_is_lost(kind, si
         assert request.body == raw
 
 
+@pytest.mark.parametrize(
+    "kind", ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
+)
+def test_padding_hides_nothing_in_a_body_that_django_keeps(kind):
+    """256 KB before the attack, in the ways that a body can be padded."""
+    padding = "x" * 262_144
+    if kind == "application/json":
+        request = factory.post("/", json.dumps({"a": padding, "b": ATTACK}), content_type=kind)
+    elif kind == "multipart/form-data":
+        request = factory.post("/", {"file": SimpleUploadedFile("x", padding.encode()), "b": ATTACK})
+    else:
+        request = factory.post("/", urlencode({"a": padding, "b": ATTACK}), content_type=kind)
+    assert [f.field.partition(":")[2] for f in inspect_request(request).findings] == ["b"]
+
+
 def _large_json(size):
     raw = json.dumps({"a": ATTACK, "b": "x" * size}).encode()
     return factory.post("/", raw, content_type="application/json"), raw
