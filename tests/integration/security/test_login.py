@@ -12,8 +12,9 @@ from django.contrib.auth import authenticate, get_user_model
 from django.contrib.auth.forms import PasswordResetForm
 from django.contrib.auth.hashers import MD5PasswordHasher
 from django.core.cache import cache, caches
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, connection, connections
 from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from paiid_perf.models import LoginFailure, SecurityEvent
@@ -65,6 +66,15 @@ def test_five_failures_lock_the_api(store, alice):
         assert post_login(password=GOOD).status_code == 401
     assert hashed.call_count == 0, "a locked attempt reached the password hash"
     assert post_login(address="203.0.113.8", password=GOOD).status_code == 200
+
+
+def test_a_locked_attempt_asks_the_database_nothing(redis_cache, alice):
+    for _ in range(5):
+        attempt()
+    with CaptureQueriesContext(connection) as queries:
+        assert not attempt(password=GOOD)
+        assert not attempt("ALICE ", GOOD)
+    assert len(queries) == 0
 
 
 def test_five_failures_lock_the_admin(store, alice):
