@@ -35,7 +35,9 @@ def recent(rec):
 
 @pytest.mark.parametrize("path", ["recommendation/", "recommendation/{pk}/change/", "mark/"])
 def test_lists_and_pages_are_made_in_it(path, reader, recent):
-    assert "9 p.m." in reader.get(HOME + path.format(pk=recent.pk)).content.decode()
+    html = reader.get(HOME + path.format(pk=recent.pk)).content.decode()
+    assert "9 p.m." in html
+    assert html.count("Times in Asia/Tokyo") == 1
 
 
 def test_the_page_says_which_it_is(reader, client_of):
