@@ -44,9 +44,11 @@ KNOWN = 120
 HOURS = (4 * WEEK, timedelta(0))
 TODAY = (LATELY, timedelta(0))
 YESTERDAY = (DAY + AROUND, DAY - AROUND)
-#: The share of the steps from minute to minute that tells their tails, how many times a normal distribution's median
-#: step it is there, and how much wider the band gets at the most.
-TAIL, NORMAL_TAIL, WIDEST = 0.97, 3.217, 1.4
+#: The share of the steps from minute to minute that tells their tails, and how many median steps a normal
+#: distribution's are there. The band lies further out, where tails differ by more: by this power.
+TAIL, NORMAL_TAIL, FURTHER = 0.97, 3.217, 1.5
+#: How much wider the band gets by them at the most.
+WIDEST = 1.5
 #: A spread is never taken for less than this share of the level.
 LEAST_SHARE = 0.01
 
@@ -186,7 +188,10 @@ def _tails(near: Sequence[Sequence[Residual]]) -> float:
     """
     steps = sorted(abs(later[1] - sooner[1]) for residuals in near for sooner, later in pairwise(residuals))
     usual = median(steps) if steps else 0.0
-    return min(WIDEST, max(1.0, steps[int(TAIL * len(steps))] / usual / NORMAL_TAIL)) if usual else 1.0
+    if not usual:
+        return 1.0
+    heavier = steps[int(TAIL * len(steps))] / usual / NORMAL_TAIL
+    return min(WIDEST, max(1.0, heavier) ** FURTHER)
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
