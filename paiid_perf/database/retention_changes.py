@@ -52,6 +52,7 @@ def proposal(rule: RetentionRule, fact: RetentionFact, now: datetime) -> Proposa
             "due": fact.due,
             "at_least": fact.capped,
             "rows": fact.total,
+            "bytes": fact.bytes,
             "oldest": fact.oldest.isoformat() if fact.oldest else None,
             "index": fact.index,
             "method": fact.method,

@@ -167,3 +167,5 @@ class RetentionFact:
     partitions: Sequence[str] = ()
     """Quoted names of the partitions in which every row is due: they go as a whole."""
     partitioned: bool = False
+    bytes: int | None = None
+    """What the rows that are due hold, by their share of the table with its indexes and TOAST; None: not known."""

@@ -69,6 +69,9 @@ def _sum(values: Iterable[float]) -> float | None:
 
 def _waste() -> float | None:
     """Bytes of indexes that open recommendations would drop or build anew: each index once."""
-    rows = Recommendation.objects.filter(area="database", state__in=OPEN).values_list("kind", "evidence")
-    freed = (cost.saving(kind, evidence, {"storage_gb": cost.DAYS * cost.GB}) for kind, evidence in rows)
+    rows = Recommendation.objects.filter(area="database", state__in=OPEN).exclude(kind="retention")
+    freed = (
+        cost.saving(kind, evidence, {"storage_gb": cost.DAYS * cost.GB})
+        for kind, evidence in rows.values_list("kind", "evidence")
+    )
     return _sum(size for size in freed if size is not None and size > 0)

@@ -33,13 +33,13 @@ ORDER BY i.indnatts, c.relname LIMIT 1
 # A row's ctid means something within one heap only, so partitions are gone through one by one.
 HEAPS = """
 SELECT n.nspname::text AS schema, c.relname::text AS name, c.relpages AS pages, c.reltuples::float8 AS rows,
-       pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks
+       pg_relation_size(c.oid) / current_setting('block_size')::bigint AS blocks, pg_total_relation_size(c.oid) AS bytes
 FROM pg_partition_tree(to_regclass(%(table)s)) t
 JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r'
 UNION
 SELECT n.nspname::text, c.relname::text, c.relpages, c.reltuples::float8,
-       pg_relation_size(c.oid) / current_setting('block_size')::bigint
+       pg_relation_size(c.oid) / current_setting('block_size')::bigint, pg_total_relation_size(c.oid)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass(%(table)s) AND c.relkind = 'r'
 ORDER BY 1, 2
@@ -142,16 +142,18 @@ def survey(session: Session | None, goal: Target, before: datetime) -> Retention
     due = _count(session, goal, before)
     parts, partitioned = _partitions(session, goal, before, method)
     oldest = _oldest(session, goal, before) if index or due is None or due < COUNT_LIMIT else None
+    total, held = _whole(session, goal)
     return RetentionFact(
         due=COUNT_LIMIT if due is None else due,
         capped=due is None or due >= COUNT_LIMIT,
-        total=_total(session, goal),
+        total=total,
         oldest=oldest,
         index=index,
         method=method,
         reason=reason,
         partitions=parts,
         partitioned=partitioned,
+        bytes=rules.share(due, total, held),
     )
 
 
@@ -215,7 +217,9 @@ def _oldest(session: Session | None, goal: Target, before: datetime) -> datetime
     return next(iter(rows[0].values())) if rows else None
 
 
-def _total(session: Session | None, goal: Target) -> int:
+def _whole(session: Session | None, goal: Target) -> tuple[int, int | None]:
+    """(rows of the table, its bytes with indexes and TOAST); no bytes off PostgreSQL."""
     if session is None:
-        return goal.model._base_manager.using(goal.alias).count()
-    return sum(max(0, int(heap["rows"])) for heap in heaps(session, goal))
+        return goal.model._base_manager.using(goal.alias).count(), None
+    found = heaps(session, goal)
+    return sum(max(0, int(heap["rows"])) for heap in found), sum(int(heap["bytes"]) for heap in found)

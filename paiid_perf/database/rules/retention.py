@@ -101,6 +101,11 @@ def advise_partitions(rule: RetentionRule, fact: RetentionFact, table: str) -> I
     )
 
 
+def share(due: int | None, total: int, held: int | None) -> int | None:
+    """Of the bytes that ``total`` rows hold, those of the rows that are due; None where one is not known. Pure."""
+    return int(held * min(1.0, due / total)) if due is not None and held is not None and total else None
+
+
 def stop_because(*, deleted: int, most: int, seconds: float, budget: float) -> str:
     """Why no further batch is made in this run; empty where one is."""
     if deleted >= most:

@@ -19,7 +19,7 @@ UNITS: Mapping[str, tuple[str, float]] = {
 }
 PRICES = frozenset(price for price, _ in UNITS.values())
 #: kind of change → the sign that its bytes have for the storage bill
-FREED: Mapping[str, int] = {"index_drop": 1, "index_create": -1, "materialized_view": -1}
+FREED: Mapping[str, int] = {"index_drop": 1, "index_create": -1, "materialized_view": -1, "retention": 1}
 
 
 def expenses(uses: Iterable[Use], prices: Mapping[str, float]) -> list[Expense]:

@@ -282,6 +282,8 @@ def test_the_survey_counts_and_names_the_way(filled: None, session: Any) -> None
     assert (fact.due, fact.capped, fact.index, fact.method) == (450, False, "perf_event_at", "index")
     assert fact.oldest == NOW - timedelta(days=549)
     assert rows_of(EVENTS) == (450, 50)
+    held = session.rows("SELECT pg_total_relation_size('paiid_perf_securityevent') AS n")[0]["n"]
+    assert fact.bytes is None if not fact.total else 0 < fact.bytes <= held
 
 
 def test_measuring_and_judging_around_a_deletion(filled: None, change: Any) -> None:
@@ -300,7 +302,7 @@ def test_measuring_and_judging_around_a_deletion(filled: None, change: Any) -> N
 def test_counting_that_takes_too_long_is_given_up(filled: None, session: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(session, "_statement", timedelta(microseconds=1))
     monkeypatch.setattr(facts, "_index", lambda *_: "perf_event_at")
-    monkeypatch.setattr(facts, "_total", lambda *_: 0)
+    monkeypatch.setattr(facts, "_whole", lambda *_: (0, 0))
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO paiid_perf_securityevent (at, kind, severity, path, field, sample, action, count) "

@@ -138,3 +138,17 @@ def test_partitions_are_advised_where_a_large_table_loses_its_tail(
     found = rules.advise_partitions(RULE, replace(FACT, **fact), "tick")  # type: ignore[arg-type]
 
     assert [f.subject for f in found] == subjects
+
+
+@pytest.mark.parametrize(
+    ("due", "total", "held", "found"),
+    [
+        (25, 100, 4_000, 1_000),
+        (300, 100, 4_000, 4_000),  # the estimate of all rows is old
+        (None, 100, 4_000, None),
+        (25, 0, 4_000, None),
+        (25, 100, None, None),
+    ],
+)
+def test_due_rows_hold_their_share_of_the_table(due, total, held, found):
+    assert rules.share(due, total, held) == found

@@ -69,6 +69,8 @@ def test_each_use_costs_its_share_of_the_month():
     [
         ("index_drop", {"bytes": 10 * GB}, 2.0),
         ("index_create", {"bytes": 10 * GB}, -2.0),
+        ("retention", {"bytes": 10 * GB}, 2.0),
+        ("retention", {"bytes": None}, None),
         ("advice", {"wasted_bytes": 5 * GB, "bytes": 10 * GB}, 1.0),
         ("advice", {"bytes": 10 * GB}, None),
         ("setting", {}, None),
