@@ -191,7 +191,7 @@ def _tails(near: Sequence[Sequence[Residual]]) -> float:
     if not usual:
         return 1.0
     heavier = steps[int(TAIL * len(steps))] / usual / NORMAL_TAIL
-    return min(WIDEST, max(1.0, heavier) ** FURTHER)
+    return float(min(WIDEST, max(1.0, heavier) ** FURTHER))
 
 
 def _smoothed(values: Sequence[float]) -> list[float]:
