@@ -20,7 +20,7 @@ from django.utils.translation import gettext as _
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
 from paiid_perf.security.bodies import MAX_STRINGS, body_of, form_parts, parse_json, strings_of
-from paiid_perf.security.detection import KINDS, detect, leaves_of, suspects
+from paiid_perf.security.detection import KINDS, detect, is_suspect, leaves_of, suspects
 from paiid_perf.security.events import record_event
 from paiid_perf.security.reading import FULL, read_of
 from paiid_perf.security.redaction import one_line, redact
@@ -148,7 +148,8 @@ def _findings(request: HttpRequest, exempt: frozenset[str], rules: Rules) -> Ite
 
 
 def _path(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
-    return _judge("path", [("", request.path_info)])
+    path = request.path_info
+    return _judge("path", [("", path)]) if is_suspect(path) or "\0" in path else iter(())
 
 
 def _query(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
@@ -229,10 +230,11 @@ def _json(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iter
         # Not JSON: the view will say so. Too deep: nobody will.
         return iter([Finding("depth", "json")] if str(error) == "nested too deep" else [])
     found = iter([Finding("duplicate_key", "json")] if twice else [])
-    wanted = None if rules.lengths else {*suspects(values), *(value for value in values if "\0" in value)}
+    suspicious = suspects(values)
+    wanted = None if rules.lengths else {*suspicious, *(value for value in values if "\0" in value)}
     if wanted is not None and not wanted:
         return found
-    return chain(found, _judge("json", _leaves(document, rules.exempt, wanted), rules.lengths))
+    return chain(found, _judge("json", _leaves(document, rules.exempt, wanted), rules.lengths, suspicious))
 
 
 Read = Callable[[HttpRequest, "Rules"], Iterator[Finding]]
@@ -258,12 +260,17 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _judge(
-    where: str, values: Iterable[tuple[str, str]], lengths: Mapping[str, int] = _NO_LENGTHS
+    where: str,
+    values: Iterable[tuple[str, str]],
+    lengths: Mapping[str, int] = _NO_LENGTHS,
+    suspicious: Sequence[str] | None = None,
 ) -> Iterator[Finding]:
+    """What is wrong with the named values; ``suspicious``: those of them that are, where that is known."""
     found, load = 0, carried.get()
     pairs = list(values)
-    suspicious = dict.fromkeys(suspects(value for _name, value in pairs), ())
-    parts: dict[str, Sequence[str]] = {**suspicious, **read_of(list(suspicious))}
+    if suspicious is None:
+        suspicious = suspects(value for _name, value in pairs)
+    parts: dict[str, Sequence[str]] = {**dict.fromkeys(suspicious, ()), **read_of(suspicious)}
     for name, value in pairs:
         if not lengths and value not in parts and "\0" not in value:
             continue
