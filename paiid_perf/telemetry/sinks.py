@@ -42,6 +42,8 @@ SCALE = 1_000
 LARGEST_SUM = 1e15
 #: Subjects, in ``telemetry.dropped``, of what Redis lost between hand-over and collection, and of what no store holds.
 LOST, UNSOUND = "redis", "unsound"
+#: ``Metric.name`` holds no more.
+NAME_LENGTH = 60
 #: What no store holds in a name: control characters (one of them parts the fields) and halves of surrogate pairs.
 _UNSOUND = re.compile("[\x00-\x1f\ud800-\udfff]")
 
@@ -144,21 +146,26 @@ class Courier:
 
 
 def sound(cells: Cells) -> Cells:
-    """What a store can hold: one sum that is no number would else be tried again for ever, and everything with it.
+    """What a store can hold: one cell that none does would else be tried again for ever, and everything with it.
 
-    Such a cell is counted in ``telemetry.dropped``; a character that cannot stay in a name becomes ``?``. Pure.
+    One whose sum is no number is counted in ``telemetry.dropped``; a name that is too long is cut, and a character that
+    cannot stay in one becomes ``?``. Pure.
     """
     found: Cells = {}
     for series, cell in cells.items():
         if not abs(cell.total) < LARGEST_SUM:
             series, cell = Series(series.minute, "telemetry.dropped", UNSOUND), Cell(cell.count, cell.count)
-        elif not series.subject.isprintable():
-            series = series._replace(subject=_UNSOUND.sub("?", series.subject))
+        else:
+            series = Series(series.minute, _kept(series.name)[:NAME_LENGTH], _kept(series.subject))
         if series in found:
             found[series].merge(cell)
         else:
             found[series] = cell
     return found
+
+
+def _kept(text: str) -> str:
+    return text if text.isprintable() else _UNSOUND.sub("?", text)
 
 
 courier = Courier()

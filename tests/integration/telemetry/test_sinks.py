@@ -65,6 +65,7 @@ def test_a_batch_counts_once_however_often_it_is_sent(store: str) -> None:
         (("test.gauge", "a"), 1e16, ("telemetry.dropped", "unsound")),
         (("test.gauge", "a\x1fb\x00"), 1.0, ("test.gauge", "a?b?")),
         (("test.gauge", "a\udc80"), 1.0, ("test.gauge", "a?")),
+        (("test." + 60 * "x", "a"), 1.0, ("test." + 55 * "x", "a")),
     ],
 )
 def test_what_no_store_holds_keeps_nothing_else_from_it(
