@@ -1,6 +1,7 @@
 """What a host imports in its ``perf.py``: ``register()`` and the declarations (docs/reference.md lists them)."""
 
 from paiid_perf.api.endpoints import in_class
+from paiid_perf.api.renewal import renew
 from paiid_perf.api.types import EndpointClass, ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy, CacheWarmer
 from paiid_perf.contracts import ChangeHandler, Phase
@@ -30,5 +31,6 @@ __all__ = [
     "in_class",
     "invalidate",
     "register",
+    "renew",
     "replace",
 ]

@@ -17,11 +17,12 @@ from time import perf_counter
 from typing import Any
 
 from asgiref.sync import async_to_sync, iscoroutinefunction, markcoroutinefunction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from paiid_perf.api import client, headers, store
 from paiid_perf.api.passage import FLIGHT_AT_MOST, Passage, flights
+from paiid_perf.api.renewal import renewals
 from paiid_perf.api.store import Found, Keepsake, Lookup, Question, Reply
 from paiid_perf.conf import Settings, get_settings
 from paiid_perf.invalidation import reading
@@ -159,6 +160,18 @@ def recompute(passage: Passage) -> Policy:
     return response
 
 
+def renewed(passage: Passage) -> Policy:
+    """The way of a request that nobody waits for: where its answer is not there, compute it and keep it."""
+    response: HttpResponseBase = HttpResponse()
+    question = passage.question(limited=False)
+    if question is not None:
+        passage.hear((yield Ask(question, passage.request)))
+    if passage.leads:
+        passage.reply = passage.reply._replace(found=Found.REFRESH)  # nobody has missed it
+        response = yield from recompute(passage)
+    return response
+
+
 def consult(passage: Passage, question: Question) -> Generator[Step, Any, None]:
     """Ask the store; where another request computes the answer, wait for it a bounded time."""
     started = perf_counter()
@@ -221,7 +234,7 @@ class PerfMiddleware:
             while not isinstance(step, CallView):
                 step = steps.send(step.perform())
         except StopIteration as done:
-            return _response(done)
+            return self._followed(request, _response(done))
         except Exception:
             _go_on_without("after the view")
         return response
@@ -248,7 +261,7 @@ class PerfMiddleware:
             while not isinstance(step, CallView):
                 step = steps.send(await step.perform_async())
         except StopIteration as done:
-            return _response(done)
+            return self._followed(request, _response(done))
         except Exception:
             _go_on_without("after the view")
         return response
@@ -257,20 +270,37 @@ class PerfMiddleware:
         """The response; if it is to be computed anew, then when the server has sent this one and closes it."""
         if passage is not None and passage.reply.found is Found.REFRESH:
             later = passage.again()
-            closers: list[Callable[[], None]] = response._resource_closers  # type: ignore[attr-defined]
-            closers.append(lambda: self._recompute(later))
+            _closers(response).append(lambda: self._afterwards(recompute(later), later))
         return response
 
-    def _recompute(self, passage: Passage) -> None:
+    def _followed(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """The response; what its view asked to have renewed is, when the server has sent it and closes it."""
+        if response.status_code < 400:
+            for other in renewals(request):
+                _closers(response).append(lambda other=other: self._renew(other))  # type: ignore[misc]
+        return response
+
+    def _renew(self, request: HttpRequest) -> None:
+        try:
+            passage = Passage(request, get_settings())
+        except Exception:
+            _go_on_without("renewing an answer")
+            return
+        passage.trace = None
+        self._afterwards(renewed(passage), passage)
+
+    def _afterwards(self, steps: Policy, passage: Passage) -> None:
+        """Go a way that nobody waits at the end of."""
         call = async_to_sync(self.get_response) if self.is_async else self.get_response
         try:
-            steps = recompute(passage)
-            next(steps)
-            with seen_by(passage):
-                response = call(passage.request)
-            step = steps.send(response)
-            while not isinstance(step, CallView):
-                step = steps.send(step.perform())
+            step = next(steps)
+            while True:
+                if isinstance(step, CallView):
+                    with seen_by(passage):
+                        answer: Any = call(passage.request)
+                else:
+                    answer = step.perform()
+                step = steps.send(answer)
         except StopIteration:
             return
         except Exception:
@@ -342,6 +372,11 @@ class seen_by:  # noqa: N801 - reads as a phrase
         if kind is not None and self._passage is not None:
             self._passage.land()
             self._passage.record(500, 0)
+
+
+def _closers(response: HttpResponseBase) -> list[Callable[[], None]]:
+    found: list[Callable[[], None]] = response._resource_closers  # type: ignore[attr-defined]
+    return found
 
 
 def _response(done: StopIteration) -> HttpResponseBase:

@@ -13,6 +13,7 @@ from django.core.paginator import Paginator
 from django.forms import BaseForm
 from django.http import HttpRequest, JsonResponse
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
@@ -126,7 +127,12 @@ def order_history(request: HttpRequest, pk: int) -> JsonResponse:
 @takes_json
 def place_order(request: HttpRequest, body: dict[str, Any]) -> JsonResponse:
     form = OrderForm(request.user, body)
-    return JsonResponse(_order(form.save()), status=201) if form.is_valid() else _refused(form)
+    if not form.is_valid():
+        return _refused(form)
+    order = form.save()
+    # Who has placed an order looks at the list next.
+    perf.renew(request, reverse("trading:orders", args=[order.portfolio_id]))
+    return JsonResponse(_order(order), status=201)
 
 
 @require_GET

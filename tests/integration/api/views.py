@@ -15,7 +15,7 @@ from django.urls import path
 from django.views.decorators.cache import never_cache
 from django.views.decorators.vary import vary_on_headers
 
-from paiid_perf.declarations import depends_on
+from paiid_perf.declarations import depends_on, renew
 from paiid_perf.models import LoginFailure
 
 calls: list[str] = []
@@ -104,6 +104,13 @@ def sets_cookie(request: HttpRequest) -> HttpResponse:
     response = HttpResponse(f"call {_called(request)}")
     response.set_cookie("visitor", str(_called(request)))
     return response
+
+
+def writes(request: HttpRequest) -> HttpResponse:
+    """Adds a user, and names the answers that the client asks for next."""
+    get_user_model().objects.create(username=request.GET["name"])
+    renew(request, *request.GET.getlist("then"))
+    return HttpResponse(status=int(request.GET.get("status", "201")))
 
 
 def changes_session(request: HttpRequest) -> HttpResponse:
@@ -219,6 +226,7 @@ urlpatterns = [
     path("stale/number/", number),
     path("stale/slow/", slow),
     path("sturdy/breaks/", breaks),
+    path("writes/", writes),
     path("rows/<int:pk>/", log_of),
     path("rows/unheard/", unheard),
     path("row/<int:n>/", number),
