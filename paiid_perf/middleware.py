@@ -142,7 +142,9 @@ def policy(passage: Passage) -> Policy:
     kept = passage.instead_of_error() if response.status_code >= 500 else None
     response, keepsake = passage.keepsake(response)
     if keepsake is not None:
+        started = perf_counter()
         yield Keep(keepsake)
+        passage.timing.keep = (perf_counter() - started) * 1000
     passage.land()
     return passage.leave(kept or response)
 

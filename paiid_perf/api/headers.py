@@ -25,7 +25,7 @@ _TRACEPARENT = re.compile(
 class Timing:
     """Where a request's time went, in ms. Each begins as the class's own 0: making one is in every request's way."""
 
-    total = view = store = db = 0.0
+    total = view = store = keep = db = 0.0
     queries = 0
 
 

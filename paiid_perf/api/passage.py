@@ -361,7 +361,12 @@ class Passage:
         if self.is_hit:
             recorder.gauge("api.hit_ms", endpoint, ms)
         else:
-            recorder.gauge("api.view_ms", endpoint, self.timing.view)
+            timing = self.timing
+            # Who is limited makes the round trip anyway; the look-up only rides along.
+            asked = 0.0 if self.limit is not None else timing.store
+            recorder.gauge("api.view_ms", endpoint, timing.view)
+            recorder.gauge("api.miss_ms", endpoint, ms)
+            recorder.gauge("api.uncached_ms", endpoint, ms - asked - timing.keep)
 
     def _template(self) -> str:
         match = self.request.resolver_match

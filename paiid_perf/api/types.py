@@ -136,6 +136,10 @@ class EndpointFacts:
     """Mean time of a cached answer; None where none was given."""
     view_ms: float | None = None
     """Mean time of its view, where its answers are cached."""
+    miss_ms: float | None = None
+    """Mean time of an answer that was looked up in vain, computed and kept."""
+    uncached_ms: float | None = None
+    """Mean time that those would have taken without being looked up and kept (limited and compressed all the same)."""
     hits: int = 0
     misses: int = 0
     watched: int = 0

@@ -39,7 +39,16 @@ QUANTILES = (0.5, 0.95, 0.99)
 OVERLAP = timedelta(hours=1)
 #: Gauges that are noted in the request path, beside those of the Recorder declarations.
 NOTED = frozenset(
-    {"cache.stored_bytes", "api.lists", "api.repeats", "api.statement_ms", "api.hit_ms", "api.view_ms"}
+    {
+        "cache.stored_bytes",
+        "api.lists",
+        "api.repeats",
+        "api.statement_ms",
+        "api.hit_ms",
+        "api.view_ms",
+        "api.miss_ms",
+        "api.uncached_ms",
+    }
 )
 #: Recorded for the advisor; as labels they would be one series for each statement.
 PRIVATE = frozenset({"api.lists", "api.repeats", "api.statement_ms"})

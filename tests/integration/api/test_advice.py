@@ -10,6 +10,7 @@ from django.utils import timezone
 from paiid_perf import telemetry
 from paiid_perf.api import facts, rules
 from paiid_perf.telemetry import recorder
+from tests.integration.api.conftest import Browser
 
 pytestmark = pytest.mark.django_db
 CACHED = "GET public/number/"
@@ -22,6 +23,8 @@ def said(hit_ms: float, view_ms: float, hits: int = 90, misses: int = 20) -> lis
     for _ in range(misses):
         recorder.request(CACHED, 200, view_ms + hit_ms)
         recorder.gauge("api.view_ms", CACHED, view_ms)
+        recorder.gauge("api.miss_ms", CACHED, view_ms + hit_ms)
+        recorder.gauge("api.uncached_ms", CACHED, view_ms)
     telemetry.collect()
     return [advice.title for advice in rules.advise(facts.read_endpoints(timezone.now()))]
 
@@ -43,6 +46,20 @@ def test_a_cache_that_does_not_pay_is_told(
 ) -> None:
     told = [words for words in said(**measured) if "ach" in words]
     assert told == ([title] if title else [])
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize(("path", "paid_by_cache"), [("public/never/", True), ("limited/never/", False)])
+def test_a_round_trip_that_the_limit_needs_anyway_is_no_cost_of_the_cache(
+    redis_cache: Any, site: None, mode: str, path: str, paid_by_cache: bool
+) -> None:
+    browser = Browser(mode)
+    browser.get(f"/{path}")  # says that its answers are not kept: the next is looked up, and that is all
+    recorder.flush()
+    browser.get(f"/{path}")
+    recorder.fold()
+    took = {series.name: cell.total for series, cell in recorder._cells.items() if path in series.subject}
+    assert (took["api.uncached_ms"] < took["api.miss_ms"]) is paid_by_cache
 
 
 def test_what_requests_repeat_and_read_whole_is_told_with_its_line(redis_cache: Any, site: None) -> None:

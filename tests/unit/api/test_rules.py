@@ -13,6 +13,7 @@ from paiid_perf.api.rules import advise, marks, suggestion
 from paiid_perf.api.types import EndpointFacts, RepeatFacts
 
 FINE = EndpointFacts("GET a/", 1_000, 0, 5.0, 20.0, 8.0, 3.0, 2.0, objective_ms=100)
+CACHED: dict[str, Any] = {"strategy": "s"}
 REPEAT = RepeatFacts("views.py:3 in a", "trading_instrument.id", 20.0, 7, "select_related", ("instrument",))
 
 
@@ -34,7 +35,9 @@ def test_nothing_is_said_of_what_is_fine() -> None:
         ({"limited": False}, "unlimited"),
         ({"repeats": (REPEAT,)}, "repeats"),
         ({"strategy": "s", "hits": 5, "misses": 200}, "uncache"),
-        ({"strategy": "s", "hits": 500, "misses": 5, "hit_ms": 2.0, "view_ms": 1.0}, "uncache"),
+        (CACHED | {"hits": 500, "misses": 5, "hit_ms": 2.0, "miss_ms": 3.0, "uncached_ms": 1.0}, "uncache"),
+        # A hit saves a little, and too many misses pay for it.
+        (CACHED | {"hits": 100, "misses": 100, "hit_ms": 0.8, "miss_ms": 1.5, "uncached_ms": 1.0}, "uncache"),
     ],
 )
 def test_what_is_said(changes: dict[str, Any], key: str) -> None:
@@ -48,7 +51,11 @@ def test_what_is_said(changes: dict[str, Any], key: str) -> None:
         {"endpoint": "GET <unmatched>", "p95_ms": 900.0, "limited": False},
         {"endpoint": "POST a/", "mean_ms": 50.0},
         {"strategy": "s", "hits": 5, "misses": 20},
-        {"strategy": "s", "hits": 500, "misses": 5, "hit_ms": 1.0, "view_ms": 20.0},
+        CACHED | {"hits": 500, "misses": 5, "hit_ms": 1.0, "miss_ms": 21.0, "uncached_ms": 20.0},
+        CACHED | {"hits": 400, "misses": 50, "hit_ms": 0.8, "miss_ms": 1.5, "uncached_ms": 1.0},
+        # A hit takes longer than the view, and the round trip is made for the limit anyway.
+        CACHED
+        | {"hits": 500, "misses": 5, "hit_ms": 0.2, "view_ms": 0.1, "miss_ms": 0.4, "uncached_ms": 0.3},
         {"repeats": (replace(REPEAT, times=3.0),)},
     ],
 )
