@@ -21,16 +21,17 @@ from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
-from redis import Redis
+from redis import ConnectionPool
 
+from paiid_perf import wire
 from paiid_perf.conf import get_settings
-from paiid_perf.invalidation import run_script
 from paiid_perf.models import LoginFailure, SecurityEvent
 from paiid_perf.security.addresses import client_address, is_safelisted
 from paiid_perf.security.networks import caller
 from paiid_perf.security.rules import parse_rate
 from paiid_perf.security.types import Rate, Tier
 from paiid_perf.stores import redis_gate
+from paiid_perf.wire import Script
 
 logger = logging.getLogger("paiid_perf")
 
@@ -43,7 +44,7 @@ KNOWN_FOR = timedelta(days=30)
 #: KEYS: counters. ARGV: per counter its limit, its seconds, and 1 if it is counted now.
 #: Counts one attempt unless a counter is full. Returns a sum: 1 if one was new, 2 to the power of the position of each
 #: that is full (one number is read from the wire in half the time of a list).
-_TAKE = """
+_TAKE = Script("""
 local full, new = 0, 0
 for i, key in ipairs(KEYS) do
   local count = tonumber(redis.call('GET', key))
@@ -55,23 +56,23 @@ for i, key in ipairs(KEYS) do
   if ARGV[3 * i] == '1' and redis.call('INCR', key) == 1 then redis.call('EXPIRE', key, ARGV[3 * i - 1]) end
 end
 return new
-"""
+""")
 #: KEYS: counters. ARGV: per counter a floor and its seconds (after Redis was emptied).
-_RAISE = """
+_RAISE = Script("""
 for i, key in ipairs(KEYS) do
   local floor = tonumber(ARGV[2 * i - 1])
   if floor > tonumber(redis.call('GET', key) or '0') then redis.call('SET', key, floor, 'EX', ARGV[2 * i]) end
 end
 return 1
-"""
+""")
 #: KEYS[1]: a counter that is counted on failure. ARGV[1]: its seconds.
-_COUNT = """
+_COUNT = Script("""
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('EXPIRE', KEYS[1], ARGV[1]) end
 return count
-"""
+""")
 #: KEYS: pair, name, address, crowd. The first two start over; the others get back what the pair had.
-_FORGIVE = """
+_FORGIVE = Script("""
 local tries = tonumber(redis.call('GET', KEYS[1]) or '0')
 local own = {0, 0, tries - 1, tries}
 redis.call('DEL', KEYS[1], KEYS[2])
@@ -80,7 +81,7 @@ for i = 3, #KEYS do
   if left > 0 then redis.call('SET', KEYS[i], left, 'KEEPTTL') else redis.call('DEL', KEYS[i]) end
 end
 return 1
-"""
+""")
 
 
 class _Full(Exception):
@@ -160,21 +161,21 @@ def allow_reset(request: HttpRequest, email: str) -> bool:
 
 def _take(counted: Sequence[Tier]) -> Full:
     """Count one attempt, unless some counters are full: those."""
-    answer = redis_gate.call(lambda client: _take_in_redis(client, counted), None)
+    answer = redis_gate.over(lambda pool: _take_in_redis(pool, counted), None)
     return _take_in_rows(counted) if answer is None else answer
 
 
-def _take_in_redis(client: Redis, counted: Sequence[Tier]) -> Full:
+def _take_in_redis(pool: ConnectionPool, counted: Sequence[Tier]) -> Full:
     keys = [_redis_key(tier) for tier in counted]
     limits = [n for tier in counted for n in (tier.rate.limit, tier.rate.seconds, int(tier.at_start))]
-    answer = cast("int", run_script(client, _TAKE, keys, limits))
+    answer = cast("int", wire.call(pool, _TAKE, keys, limits))
     full = [tier.name for position, tier in enumerate(counted, 1) if answer & 1 << position]
     if full:
         return frozenset(full)
-    return _full_in_rows(client, counted) if answer & 1 else _NONE
+    return _full_in_rows(pool, counted) if answer & 1 else _NONE
 
 
-def _full_in_rows(client: Redis, counted: Sequence[Tier]) -> Full:
+def _full_in_rows(pool: ConnectionPool, counted: Sequence[Tier]) -> Full:
     """Redis knew nothing of some counter: if there are rows of it, Redis was emptied and they are the floor."""
     rows, now = _rows(counted), timezone.now()
     if not rows:
@@ -183,7 +184,7 @@ def _full_in_rows(client: Redis, counted: Sequence[Tier]) -> Full:
     for tier in counted:
         count, ends = rows.get(tier.key, (0, now))
         arguments += (count + int(tier.at_start), max(1, int((ends - now).total_seconds())))
-    run_script(client, _RAISE, [*map(_redis_key, counted)], arguments)
+    wire.call(pool, _RAISE, [*map(_redis_key, counted)], arguments)
     return frozenset(t.name for t in counted if rows.get(t.key, (0, now))[0] >= t.rate.limit)
 
 
@@ -245,7 +246,7 @@ def _open_window(tier: Tier, now: datetime) -> None:
 def note_failure(counted: Sequence[Tier]) -> None:
     """Count the failure by address, and keep all of it in rows, so that emptying Redis forgives nothing."""
     late = [tier for tier in counted if not tier.at_start]
-    redis_counts = redis_gate.call(lambda client: _count_late(client, late), False)
+    redis_counts = redis_gate.over(lambda pool: _count_late(pool, late), False)
     try:
         with transaction.atomic():
             for tier in _in_order(counted if redis_counts else late):
@@ -254,10 +255,10 @@ def note_failure(counted: Sequence[Tier]) -> None:
         logger.exception("A failed login could not be written down.")
 
 
-def _count_late(client: Redis, late: Sequence[Tier]) -> bool:
-    client.ping()
+def _count_late(pool: ConnectionPool, late: Sequence[Tier]) -> bool:
+    wire.ask(pool, wire.command("PING"))
     for tier in late:
-        run_script(client, _COUNT, [_redis_key(tier)], [tier.rate.seconds])
+        wire.call(pool, _COUNT, [_redis_key(tier)], [tier.rate.seconds])
     return True
 
 
@@ -265,18 +266,18 @@ def note_success(counted: Sequence[Tier]) -> None:
     """Success: the pair and the name start over, and the address gets back what the pair had used up."""
     if not counted:
         return
-    in_redis = redis_gate.call(lambda client: _forgive(client, counted), False)
+    in_redis = redis_gate.over(lambda pool: _forgive(pool, counted), False)
     try:
         _forgive_rows(counted, started_in_rows=not in_redis)
     except DatabaseError:
         logger.exception("A login's failures could not be forgiven; they expire.")
 
 
-def _forgive(client: Redis, counted: Sequence[Tier]) -> bool:
+def _forgive(pool: ConnectionPool, counted: Sequence[Tier]) -> bool:
     keys = {tier.name: _redis_key(tier) for tier in counted}
     # A known place that got in without the name's counter leaves that one to the strangers who filled it.
     keys.setdefault("user", "")
-    run_script(client, _FORGIVE, [keys[name] for name in ("pair", "user", "address", "crowd")], [])
+    wire.call(pool, _FORGIVE, [keys[name] for name in ("pair", "user", "address", "crowd")], [])
     return True
 
 

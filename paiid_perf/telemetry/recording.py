@@ -17,6 +17,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 
 from paiid_perf.conf import get_settings
 from paiid_perf.telemetry import sinks
@@ -115,7 +116,12 @@ class Recorder:
         with self._fold_lock:
             self._fold_requests()
             for _ in range(len(self._events)):
-                self._fold_event(*self._events.popleft())
+                at, kind, name, subject, value = self._events.popleft()
+                try:
+                    self._fold_event(at, kind, name, subject, value)
+                except (TypeError, ValueError, OverflowError):
+                    # A host's NaN, infinity or text must not end the thread, nor reach the request that folds.
+                    self._fold_event(at, COUNT, "telemetry.dropped", sinks.UNSOUND, 1)
 
     def _fold_requests(self) -> None:
         # One look-up a request; the series are looked up once for each endpoint.
@@ -146,6 +152,8 @@ class Recorder:
             self._cell(minute, name, endpoint).add(seen, total, {})
 
     def _fold_event(self, at: float, kind: int, name: str, subject: str, value: float) -> None:
+        if not isfinite(value):
+            raise ValueError("neither NaN nor infinity is a measurement")
         cell = self._cell(int(at) // 60 * 60, name, subject)
         if kind == COUNT:
             cell.count += int(value)

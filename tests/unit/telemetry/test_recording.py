@@ -190,3 +190,23 @@ def test_the_thread_flushes(sink: Sink, settings: Any, monkeypatch: pytest.Monke
     recorder._wake.set()
     thread.join(5)
     assert sink.count("n") == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "seven", None])
+def test_what_is_no_number_is_dropped_alone(value: Any) -> None:
+    handed: dict[Any, Any] = {}
+
+    def take(cells: Any) -> Any:
+        handed.update(cells)
+        return {}
+
+    recorder = Recorder(take, clock=lambda: 60.0)
+    for record in (recorder.count, recorder.observe, recorder.gauge):
+        record("shop.sold", "a", value)
+    recorder.count("shop.sold", "b", 2)
+
+    assert recorder.flush()
+    assert {(name, subject): cell.total for (_, name, subject), cell in handed.items()} == {
+        ("telemetry.dropped", "unsound"): 3,
+        ("shop.sold", "b"): 2,
+    }
