@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -272,6 +273,24 @@ def largest(sample: Iterable[KeyFacts]) -> tuple[KeyFacts, ...]:
     """The largest keys. The name of one that is not ours is cut: it may hold a secret, such as a session's key."""
     found = sorted(sample, key=lambda key: -key.bytes)[:LARGEST]
     return tuple(replace(key, name=_cut(key.name)) if key.group == OTHER else key for key in found)
+
+
+#: Key patterns that a report names.
+PATTERNS = 10
+#: What differs between keys of one pattern: a part with a digit in it (numbers, digests, dates).
+_DIFFERS = re.compile(r"[^:/|,=()\[\]]*[0-9][^:/|,=()\[\]]*")
+
+
+def pattern_of(key: KeyFacts) -> str:
+    """The key with ``*`` for each part that has a digit in it; of another program's key only its beginning."""
+    if key.group == OTHER:
+        return _cut(key.name)
+    return _DIFFERS.sub("*", key.name)
+
+
+def patterns(sample: Iterable[KeyFacts]) -> tuple[GroupFacts, ...]:
+    """The sample by pattern, those that take most first."""
+    return groups(replace(key, group=pattern_of(key)) for key in sample)[:PATTERNS]
 
 
 def _cut(name: str) -> str:

@@ -253,6 +253,7 @@ def test_values_and_responses_of_one_name_are_told_apart(client_of, a_run):
 def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, strategy):
     memory = {
         "groups": [{"group": "standard", "bytes": 2048}, {"group": "perf:answer", "bytes": 5120}],
+        "patterns": [{"group": "perf:v:standard:*", "keys": 40, "bytes": 2048, "idle_keys": 3}],
         "largest": [{"key": "perf:v:standard:huge", "bytes": 7_340_032}],
     }
     PhaseRun.objects.create(
@@ -271,6 +272,7 @@ def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, str
     assert "5 kB" in html
     assert "8.0" in html
     assert "perf:v:standard:huge" in html
+    assert "perf:v:standard:*" in html
     assert "7 MB" in html
     assert "10.0.0.5:7000" in html
     assert "Clear" not in html  # a viewer clears nothing

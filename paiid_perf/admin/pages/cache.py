@@ -25,6 +25,9 @@ from paiid_perf.optimization import runner
 from paiid_perf.registry import registry
 from paiid_perf.stores import redis_gate
 
+#: Keys that are named of those that save most.
+SHOWN = 10
+
 
 def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     require(request, VIEW)
@@ -49,11 +52,14 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
 
 
 def _keys(details: Mapping[str, Any]) -> dict[str, Any]:
-    """What all responses take, the largest keys of the sample, and a cluster's nodes, where the last run saw any."""
+    """What is asked for again, what keys take and save, and a cluster's nodes, as far as the last run saw them."""
+    memory = details.get("memory", {})
     return {
         _("Asked for again"): [_reuse(found) for found in details.get("reuse", ()) if found["looks"]],
         _("All kept responses (sampled keys)"): _responses(details),
-        _("Largest keys"): details.get("memory", {}).get("largest"),
+        _("Key patterns (sampled keys)"): [_pattern(found) for found in memory.get("patterns", ())],
+        _("Keys that save most"): list(details.get("worth", ()))[:SHOWN],
+        _("Largest keys"): memory.get("largest"),
         _("Nodes"): details.get("nodes"),
     }
 
@@ -67,6 +73,16 @@ def _reuse(found: Mapping[str, Any]) -> dict[str, Any]:
         "asked_for_once": found["once"],
         "invalidated_or_evicted": found["lost"],
         "hit_ratio_by_ttl": ", ".join(f"{ttl:g} s: {ratio:.0%}" for ttl, ratio in found["expected"]),
+    }
+
+
+def _pattern(found: Mapping[str, Any]) -> dict[str, Any]:
+    """One pattern's sampled keys; ``not_read_for_a_day`` counts those that nobody has asked for."""
+    return {
+        "pattern": found["group"],
+        "keys_sampled": found["keys"],
+        "bytes": found["bytes"],
+        "not_read_for_a_day": found["idle_keys"],
     }
 
 

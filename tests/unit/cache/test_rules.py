@@ -233,6 +233,23 @@ def test_a_warmer_has_its_own_name_as_strategy() -> None:
     assert CacheStrategy("a", ttl=None).serializer == "msgpack"
 
 
+def test_keys_of_one_kind_share_a_pattern_and_other_programs_keep_their_secrets():
+    ours = [
+        KeyFacts(f"perf:c:portfolios:{n}:a{n}f", "portfolios", 100, idle)
+        for n, idle in ((1, 0), (22, 90_000))
+    ]
+    named = KeyFacts("perf:c:movers:all", "movers", 500)
+    session = KeyFacts(":1:django.contrib.sessions.cacheabcdefghijkl", rules.OTHER, 50)
+    found = {
+        group.group: (group.keys, group.bytes, group.idle_keys)
+        for group in rules.patterns([*ours, named, session])
+    }
+    assert found.pop("perf:c:portfolios:*:*") == (2, 200, 1)
+    assert found.pop("perf:c:movers:all") == (1, 500, 0)
+    (theirs,) = found
+    assert "abcdefghijkl" not in theirs
+
+
 def test_the_largest_keys_are_named_but_no_secret_is():
     ours = KeyFacts("perf:v1:standard:GET /api/orders/", "standard", 900)
     session = KeyFacts(":1:django.contrib.sessions.cachexk3jf93kd", rules.OTHER, 1000)
