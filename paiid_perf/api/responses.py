@@ -338,26 +338,30 @@ def give(answer: Answer, request: HttpRequest, age: float) -> HttpResponse:
     if is_unchanged(request.META.get("HTTP_IF_NONE_MATCH", ""), answer.etag):
         return HttpResponseNotModified(headers={**answer.headers, "Age": str(int(age))})
     packed = answer.packed and _takes_gzip(request)
-    response = _bare(answer)
-    headers = response.headers
-    headers["Age"] = str(int(age))
+    body = compression.gzip_of(answer.body) if packed else _plain(answer)
+    response = _with_headers(answer, body)
+    # Written as the headers hold them: words and numbers of our own need no check.
+    written = response.headers._store
+    written["age"] = ("Age", str(int(age)))
     if packed:
-        response.content = body = compression.gzip_of(answer.body)
-        headers["Content-Encoding"] = "gzip"
-        headers["Content-Length"] = str(len(body))
-        headers["ETag"] = compression.weak(answer.etag)
-    else:
-        response.content = compression.inflate(answer.body) if answer.packed else answer.body
+        written["content-encoding"] = ("Content-Encoding", "gzip")
+        written["content-length"] = ("Content-Length", str(len(body)))
+        if (weak := compression.weak(answer.etag)) != answer.etag:
+            response.headers["ETag"] = weak
     return response
 
 
-def _bare(answer: Answer) -> HttpResponse:
+def _plain(answer: Answer) -> bytes:
+    return compression.inflate(answer.body) if answer.packed else answer.body
+
+
+def _with_headers(answer: Answer, body: bytes) -> HttpResponse:
     """A response with the answer's headers: checked one by one the first time, taken over as a whole from then on."""
     if answer.checked is None:
-        response = HttpResponse(headers=answer.headers)
+        response = HttpResponse(body, headers=answer.headers)
         answer.checked = dict(response.headers._store)
         return response
-    response = HttpResponse(content_type=answer.headers.get("Content-Type"))
+    response = HttpResponse(body, content_type=answer.headers.get("Content-Type"))
     response.headers._store.update(answer.checked)
     return response
 
