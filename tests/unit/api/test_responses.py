@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import timedelta
 
 import pytest
@@ -140,3 +141,25 @@ def test_what_cannot_be_read_is_none(caplog: pytest.LogCaptureFixture) -> None:
     assert responses.read(b"\xc1") is None
     assert responses.read(b"\x93\x01\x02\x03") is None
     assert "computed again" in caplog.text
+
+
+def test_what_is_given_is_the_answer_each_time_and_shares_nothing() -> None:
+    made = HttpResponse(b"x" * 5_000, content_type="text/plain", headers={"ETag": '"a"', "X-Made": "ü"})
+    answer, _ = responses.take(made, "a/", 60.0, compress=True)
+    packed, plain = (
+        RequestFactory().get("/", headers={"Accept-Encoding": coding}) for coding in ("gzip", "br")
+    )
+    for age in (1.9, 2.0, 3.0):
+        one, other = responses.give(answer, packed, age), responses.give(answer, plain, age)
+        assert gzip.decompress(one.content) == other.content == made.content
+        assert (one["ETag"], one["Content-Encoding"], one["Content-Length"]) == (
+            'W/"a"',
+            "gzip",
+            str(len(one.content)),
+        )
+        assert (other["ETag"], other.has_header("Content-Encoding")) == ('"a"', False)
+        for given_ in (one, other):
+            assert (given_["Age"], given_["X-Made"]) == (str(int(age)), made["X-Made"])
+            assert not given_.has_header("X-Added")
+            assert given_["Content-Type"] == "text/plain"
+            given_["X-Added"], given_["Content-Type"] = "by a middleware", "text/other"
