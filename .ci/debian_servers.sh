@@ -4,7 +4,8 @@ mkdir -p "$debian/data"
 chmod 755 "$work" "$debian"
 as_nobody="setpriv --reuid=nobody --regid=nogroup --clear-groups"
 chown nobody:nogroup "$debian/data"
-$as_nobody /usr/lib/postgresql/15/bin/initdb -D "$debian/data" -U postgres --auth=trust --no-sync >/dev/null
+$as_nobody /usr/lib/postgresql/15/bin/initdb -D "$debian/data" -U postgres --auth=trust \
+  --encoding=UTF8 --locale=C.UTF-8 --no-sync >/dev/null
 port=$(python -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
 (cd / && $as_nobody /usr/lib/postgresql/15/bin/postgres -D "$debian/data" -p "$port" -c listen_addresses=127.0.0.1 \
   -c unix_socket_directories= -c shared_preload_libraries=pg_stat_statements -c track_io_timing=on -c fsync=off \

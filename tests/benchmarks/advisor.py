@@ -83,7 +83,7 @@ def database_url(url: str, name: str) -> str:
 
 
 def open_database(url: str) -> Connection:
-    return psycopg.connect(url, autocommit=True, prepare_threshold=None)
+    return psycopg.connect(url, autocommit=True, prepare_threshold=None, client_encoding="UTF8")
 
 
 def prepare(url: str, workload: Workload | Mix, scale: float) -> str:
