@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import re
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -44,14 +40,14 @@ def effective() -> list[Effective]:
         ConfigurationError: ``settings.PAIID_PERF`` cannot be read; the message names the fix.
     """
     now, told = conf.get_settings(), getattr(django_settings, conf.SETTING, {})
-    defaults, words = conf.Settings(), meanings()
+    defaults = conf.Settings()
     return [
         Effective(
             name=field.name,
             value=shown(field.name, getattr(now, field.name)),
             default=shown(field.name, getattr(defaults, field.name)),
             is_set=field.name in told,
-            meaning=words.get(field.name, ""),
+            meaning=str(field.metadata["meaning"]).replace("`", ""),
         )
         for field in fields(conf.Settings)
     ]
@@ -68,19 +64,3 @@ def shown(name: str, value: Any) -> str:
     if isinstance(value, tuple | list):
         return ", ".join(map(str, value)) or "–"
     return "–" if value in (None, "") else _LOGIN.sub(MASK, str(value))
-
-
-@lru_cache(maxsize=1)
-def meanings() -> dict[str, str]:
-    """The line under each setting in conf.py; none where the source is not to be had."""
-    try:
-        tree = ast.parse(inspect.getsource(conf.Settings).strip())
-    except (OSError, TypeError, SyntaxError):
-        return {}
-    body = tree.body[0].body  # type: ignore[attr-defined]
-    found = {}
-    for statement, after in pairwise(body):
-        if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
-            text = ast.literal_eval(after.value)
-            found[statement.target.id] = " ".join(str(text).replace("`", "").split())  # type: ignore[union-attr]
-    return found

@@ -26,6 +26,7 @@ from paiid_perf.admin.base import APPLY, APPROVE, VIEW, PageAdmin, first_of, pil
 from paiid_perf.admin.console import AREA_NAMES
 from paiid_perf.admin.evidence import Compared, compared, facts_of, won
 from paiid_perf.admin.figures import signed
+from paiid_perf.admin.labels import heading
 from paiid_perf.admin.moves import BY_HAND, MOVES, QUEUED, Move, offered
 from paiid_perf.conf import get_settings
 from paiid_perf.contracts import ADVICE
@@ -69,6 +70,15 @@ class GainFilter(admin.SimpleListFilter):
         return gained.filter(gain__gte=least, gain__lt=below)
 
 
+class NamedFilter(admin.AllValuesFieldListFilter):
+    """By the values that there are, each as the reader's language calls it."""
+
+    def choices(self, changelist: Any) -> Any:
+        for choice in super().choices(changelist):
+            value = str(choice["display"])
+            yield {**choice, "display": AREA_NAMES.get(value) or heading(value)}
+
+
 @admin.register(Recommendation)
 class RecommendationAdmin(PageAdmin):
     """The ledger: what is proposed, what was done about it, and what that brought."""
@@ -82,7 +92,7 @@ class RecommendationAdmin(PageAdmin):
         "risk_label",
         "confirmed_at",
     )
-    list_filter = ("state", "area", GainFilter, "kind", "risk")
+    list_filter = ("state", ("area", NamedFilter), GainFilter, ("kind", NamedFilter), ("risk", NamedFilter))
     search_fields = ("title", "key", "how")
     empty = gettext_lazy(
         "Nothing was recommended yet. Press “Run quick optimization” on the overview, or run manage.py perf run."

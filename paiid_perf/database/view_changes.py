@@ -27,6 +27,8 @@ from paiid_perf.database.session import Session, connect
 from paiid_perf.database.types import MaterializedView, ViewDecision, ViewState
 
 KIND = "materialized_view"
+#: unit → its seconds, the largest first
+UNITS = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 def payload(view: MaterializedView) -> Json:
@@ -71,12 +73,21 @@ def proposal(
             "model": model(view.name, list(view.unique), columns) if columns else "",
         },
         cost=_("Disk for the result, and a refresh every %(every)s when its tables have changed.")
-        % {"every": view.refresh_every},
+        % {"every": in_units(view.refresh_every)},
         how=(drop + "\n" if decision.action == "redefine" else "") + create,
         undo=drop,
         migration=_migration(view, create, drop),
         payload=payload(view),
     )
+
+
+def in_units(span: timedelta) -> str:
+    """A time in the units that people use: ``5 min``, ``1 h 30 min``. Pure."""
+    rest, parts = round(span.total_seconds()), []
+    for unit, seconds in UNITS.items():
+        count, rest = divmod(rest, seconds)
+        parts += [f"{count} {unit}"] if count else []
+    return " ".join(parts) or "0 s"
 
 
 def _migration(view: MaterializedView, create: str, drop: str) -> str:

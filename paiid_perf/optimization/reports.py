@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
 from paiid_perf.models import Alert, OptimizationRun, Recommendation, Score
 from paiid_perf.monitoring import endpoints, queries
 from paiid_perf.monitoring.rules.score import AREAS
@@ -115,21 +119,21 @@ def text(found: dict[str, Any]) -> str:
 
 def _lines(found: dict[str, Any]) -> Iterable[str]:
     score = found["score"]
-    yield f"# Performance report, {found['at'][:16].replace('T', ' ')} UTC"
+    yield "# " + _("Performance report, %(at)s UTC") % {"at": found["at"][:16].replace("T", " ")}
     yield ""
-    yield "## Score"
+    yield "## " + _("Score")
     if score is None:
-        yield "No run yet: `manage.py perf run`."
+        yield _("No run yet: `manage.py perf run`.")
     else:
         yield from _score_lines(score)
     for heading, rows, tell in SECTIONS:
         yield ""
         yield f"## {heading}"
         lines = [tell(row) for row in found[rows]]
-        yield from lines or ["None."]
+        yield from lines or [_("None.")]
     yield ""
-    yield "## Endpoints (by total time)"
-    yield "| endpoint | requests | errors | mean ms | p95 ms |"
+    yield "## " + _("Endpoints (by total time)")
+    yield _("| endpoint | requests | errors | mean ms | p95 ms |")
     yield "|---|---:|---:|---:|---:|"
     for row in found["metrics"]["endpoints"][:20]:
         name = f"{row['method']} {row['route']}"
@@ -137,27 +141,46 @@ def _lines(found: dict[str, Any]) -> Iterable[str]:
 
 
 def _score_lines(score: dict[str, Any]) -> Iterable[str]:
-    yield f"Overall **{_number(score['overall'])}** (confidence {score['confidence']:.0%})"
+    words = {"score": _number(score["overall"]), "confidence": f"{score['confidence']:.0%}"}
+    yield _("Overall **%(score)s** (confidence %(confidence)s)") % words
     for name, area in score["areas"].items():
-        yield f"- {name}: {_number(area['score'])}"
+        yield f"- {_(name)}: {_number(area['score'])}"
         for lost in area["deductions"]:
-            what = lost["reason"] or f"{lost['value']:.4g} {lost['unit']}, target {lost['target']:g}"
-            yield f"  - −{lost['points']:g} {lost['label']}: {what}. {lost['hint']}".rstrip()
+            yield f"  - −{lost['points']:g} {_(lost['label'])}: {_found(lost)}. {_known(lost['hint'])}".rstrip()
+
+
+def _found(lost: dict[str, Any]) -> str:
+    target = {"value": f"{lost['value']:.4g} {lost['unit']}", "target": f"{lost['target']:g}"}
+    return _known(lost["reason"]) or _("%(value)s, target %(target)s") % target
+
+
+def _known(words: str) -> str:
+    """What a run wrote, as the reader's language has it, where it does."""
+    return _(words) if words else ""
 
 
 def _number(value: float | None) -> str:
-    return "insufficient data" if value is None else f"{value:.0f}"
+    return _("insufficient data") if value is None else f"{value:.0f}"
 
 
-Teller = Callable[[dict[str, Any]], str]
-SECTIONS: tuple[tuple[str, str, Teller], ...] = (
-    ("Alerts", "alerts", lambda row: f"- {row['severity']}: {row['message']} (since {row['since'][:16]})"),
-    ("Recommendations", "recommendations", lambda row: f"- #{row['id']} [{row['area']}] {row['title']}"),
-    (
-        "Changes",
-        "changes",
-        lambda row: f"- #{row['id']} {row['state']}: {row['title']} – {row['outcome']}",
-    ),
+def _alert(row: dict[str, Any]) -> str:
+    since = _("since %(at)s") % {"at": row["since"][:16]}
+    return f"- {_(row['severity'])}: {row['message']} ({since})"
+
+
+def _recommendation(row: dict[str, Any]) -> str:
+    return f"- #{row['id']} [{_(row['area'])}] {row['title']}"
+
+
+def _change(row: dict[str, Any]) -> str:
+    return f"- #{row['id']} {_(row['state'])}: {row['title']} – {row['outcome']}"
+
+
+#: heading, what of the report it is over, and how a row of that is told
+SECTIONS: tuple[tuple[str | Promise, str, Callable[[dict[str, Any]], str]], ...] = (
+    (gettext_lazy("Alerts"), "alerts", _alert),
+    (gettext_lazy("Recommendations"), "recommendations", _recommendation),
+    (gettext_lazy("Changes"), "changes", _change),
 )
 
 

@@ -7,6 +7,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError
 from django.test import Client
 from django.utils import timezone
@@ -168,7 +169,14 @@ def test_a_run_that_was_taken_is_202_with_its_address(caller, broker):
 def test_the_person_who_asked_is_on_the_run(client_of, broker):
     send(client_of("operator"), "run-full", {"X-CSRFToken": "a" * 32})
 
-    assert OptimizationRun.objects.get().user.get_username() == "operator"
+    run = OptimizationRun.objects.get()
+    assert run.user.get_username() == "operator"
+    entry = LogEntry.objects.get()
+    assert (entry.user, entry.object_id, entry.change_message) == (
+        run.user,
+        str(run.pk),
+        "started (full) by the JSON API",
+    )
 
 
 def test_without_a_broker_it_says_what_to_do_and_leaves_nothing_queued(caller, no_broker):
@@ -189,6 +197,7 @@ def test_with_wait_the_run_is_made_at_once(caller, no_broker, monkeypatch):
     response = send(client, "run-quick?wait=1", headers, b'{"dry_run": true}')
 
     assert response.status_code == 200
+    assert not LogEntry.objects.exists()  # a token is nobody's
     found = told(response)
     assert (found["status"], found["dry_run"], found["progress"]) == ("succeeded", True, 1.0)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import gettext
 import re
 from collections import Counter
 from datetime import timedelta
+from html import unescape
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone, translation
+from django.utils import timezone
 
+from paiid_perf import conf
 from paiid_perf.admin.pages.database import CHECKS
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
@@ -468,16 +472,43 @@ def test_an_endpoint_and_its_statements_lead_to_each_other(client_of, settings, 
 # --- German -----------------------------------------------------------------------------------------------------
 
 
-def test_the_console_speaks_german(client_of, traffic, rec, a_score):
-    client = client_of("superuser")
-    with translation.override("de"):
-        overview = page(client, "/admin/paiid_perf/")
-        endpoint = page(client, f"{HOME}endpoints/one/?name={quote(ORDERS)}")
-        row = page(client, f"/admin/paiid_perf/recommendation/{rec.pk}/change/")
+GERMAN = {
+    "": ("Braucht Sie", "Volle Optimierung starten"),
+    f"metric/endpoints/one/?name={quote(ORDERS)}": ("Codezeile",),
+    "recommendation/{rec}/change/": ("Dasselbe als Django-Migration", "vorgeschlagen", "niedrig"),
+    "optimizationrun/{run}/change/": ("gelungen",),
+    "optimizationrun/report/?format=md": ("Leistungsbericht", "Endpunkte (nach Gesamtzeit)"),
+    **dict.fromkeys(
+        f"metric/{name}/" for name in ("endpoints", "cache", "system", "database", "settings", "outlook")
+    ),
+    **dict.fromkeys(
+        ("statementsnapshot/queries/", "recommendation/", "optimizationrun/", "alert/", "alertrule/")
+    ),
+    **dict.fromkeys(
+        ("securityevent/", "securityevent/overview/", "blockedaddress/", "usersession/", "mark/")
+    ),
+}
 
-    assert "Braucht Sie" in overview
-    assert "Volle Optimierung starten" in overview
-    assert "Codezeile" in endpoint
-    assert "Dasselbe als Django-Migration" in row
-    assert "vorgeschlagen" in row
-    assert "niedrig" in row  # its risk
+
+#: Names of a strategy and of a database; they happen to be words.
+NAMES = {"user", "default"}
+
+
+@pytest.fixture(scope="module")
+def german():
+    with (Path(conf.__file__).parent / "locale/de/LC_MESSAGES/django.mo").open("rb") as file:
+        return gettext.GNUTranslations(file)
+
+
+@pytest.mark.parametrize("path", GERMAN)
+def test_the_console_speaks_the_readers_language(path, client_of, traffic, rec, a_score, a_run, german):
+    address = f"{CONSOLE}{path.format(rec=rec.pk, run=a_run.pk)}"
+
+    answer = client_of("superuser").get(address, headers={"Accept-Language": "de-CH,de;q=0.9"})
+    html = answer.content.decode()
+    words = {unescape(text).strip() for text in re.findall(r">([^<>]+)<", html)}
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Language"] == "de"
+    assert [text for text in GERMAN[path] or () if text not in html] == []
+    assert {text for text in words - NAMES if text and german.gettext(text) != text} == set()

@@ -170,3 +170,10 @@ CHANGED = replace(FRESH, sources={"t": "6/1"}, sql_seconds=1.0, seen_reads=100.0
 )
 def test_a_refresh_that_does_not_pay_is_put_off(changes: dict[str, object], action: str) -> None:
     assert rules.decide(VIEW, replace(CHANGED, **changes), NOW).action == action  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(300, "5 min"), (5_400, "1 h 30 min"), (90_061, "1 d 1 h 1 min 1 s"), (0, "0 s")]
+)
+def test_how_often_a_view_is_refreshed_is_told_in_units(seconds, told):
+    assert view_changes.in_units(timedelta(seconds=seconds)) == told
