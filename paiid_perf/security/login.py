@@ -14,9 +14,11 @@ import logging
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, cast
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.conf import settings as django_settings
+from django.db import DatabaseError, router, transaction
 from django.db.models import F
 from django.http import HttpRequest
 from django.utils import timezone
@@ -28,6 +30,7 @@ from paiid_perf.conf import get_settings
 from paiid_perf.models import LoginFailure, SecurityEvent
 from paiid_perf.security.addresses import client_address, is_safelisted
 from paiid_perf.security.networks import caller
+from paiid_perf.security.refusals import is_refused, refuse_for_now
 from paiid_perf.security.rules import parse_rate
 from paiid_perf.security.types import Rate, Tier
 from paiid_perf.stores import redis_gate
@@ -85,7 +88,7 @@ return 1
 
 
 class _Full(Exception):
-    """The counter of that name is full: undo what this attempt added to the others."""
+    """The counters of those names are full: undo what this attempt added to the others."""
 
 
 #: Names of tiers.
@@ -97,6 +100,8 @@ _UNCOUNTED: Full = frozenset({"uncounted"})
 
 def normalised(name: str) -> str:
     """The name as it is counted: NFKC, case folded, no spaces at its ends (``Ａlice `` is ``alice``)."""
+    if name.isascii():
+        return name.lower().strip()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 
@@ -125,7 +130,13 @@ def _key(*parts: str) -> str:
 
 def mark(name: str) -> str:
     """What tells one name that was tried from another in events, without saying which it is."""
-    return f"name:{salted_hmac('paiid_perf.security.login', normalised(name), algorithm='sha256').hexdigest()[:16]}"
+    return _mark(normalised(name), django_settings.SECRET_KEY)
+
+
+@lru_cache(maxsize=1_024)
+def _mark(name: str, key: str | bytes) -> str:
+    sealed = salted_hmac("paiid_perf.security.login", name, secret=key, algorithm="sha256")
+    return f"name:{sealed.hexdigest()[:16]}"
 
 
 # --- the attempt ---------------------------------------------------------------------------------------
@@ -136,6 +147,9 @@ def take_attempt(request: HttpRequest, name: str) -> tuple[Tier, ...] | None:
     address = client_address(request)
     if is_safelisted(address):
         return ()
+    who, where = normalised(name), caller(address)
+    if is_refused(who, where):
+        return None
     counted = login_tiers(name, address, parse_rate(get_settings().LOGIN_LIMIT))
     full = _take(counted)
     if not full:
@@ -144,6 +158,9 @@ def take_attempt(request: HttpRequest, name: str) -> tuple[Tier, ...] | None:
     without_name = tuple(tier for tier in counted if tier.name != "user")
     if full == {"user"} and _is_known(name, address) and not _take(without_name):
         return without_name
+    # What a transaction counted may yet be taken back, as each test's is: no refusal may outlive it.
+    if not transaction.get_connection(router.db_for_write(LoginFailure)).in_atomic_block:
+        refuse_for_now(who, where, full)
     return None
 
 
@@ -198,11 +215,12 @@ def _take_in_rows(counted: Sequence[Tier]) -> Full:
             late = [t.name for t, count in _counts(counted) if count >= t.rate.limit and not t.at_start]
             if late:
                 return frozenset(late)
-            for tier in _in_order(tier for tier in counted if tier.at_start):
-                if _add_to_row(tier) > tier.rate.limit:
-                    raise _Full(tier.name)
+            counts = _add_to_rows(tier for tier in counted if tier.at_start)
+            over = [tier.name for tier, count in counts.items() if count > tier.rate.limit]
+            if over:
+                raise _Full(*over)
     except _Full as full:
-        return frozenset({str(full)})
+        return frozenset(full.args)
     except DatabaseError:
         logger.exception("Login attempts cannot be counted: neither Redis nor the database answers.")
         return _UNCOUNTED
@@ -219,25 +237,26 @@ def _rows(counted: Sequence[Tier]) -> dict[str, tuple[int, datetime]]:
         return {}
 
 
-def _add_to_row(tier: Tier) -> int:
-    """The counter's value after one more; atomic through the row's lock."""
-    now = timezone.now()
-    rows = LoginFailure.objects.filter(key=tier.key)
-    if not rows.filter(window_ends_at__gt=now).update(count=F("count") + 1):
-        _open_window(tier, now)
-    return rows.values_list("count", flat=True).get()
+def _add_to_rows(counted: Iterable[Tier]) -> dict[Tier, int]:
+    """The counters' values after one more each; atomic through the rows' locks, taken in the keys' order, so that two
+    attempts never wait for each other (to be called within a transaction)."""
+    now, ordered = timezone.now(), sorted(counted, key=lambda tier: tier.key)
+    LoginFailure.objects.bulk_create(
+        [LoginFailure(key=tier.key, window_ends_at=now, count=0) for tier in ordered], ignore_conflicts=True
+    )
+    keys = [tier.key for tier in ordered]
+    locked = LoginFailure.objects.select_for_update().filter(key__in=keys).order_by("key")
+    rows = {row.key: row for row in locked}
+    for tier in ordered:
+        _add_one(rows[tier.key], tier.rate.seconds, now)
+    LoginFailure.objects.bulk_update(rows.values(), ["count", "window_ends_at"])
+    return {tier: rows[tier.key].count for tier in ordered}
 
 
-def _open_window(tier: Tier, now: datetime) -> None:
-    ends = now + timedelta(seconds=tier.rate.seconds)
-    rows = LoginFailure.objects.filter(key=tier.key)
-    if rows.filter(window_ends_at__lte=now).update(count=1, window_ends_at=ends):
-        return
-    try:
-        with transaction.atomic():
-            LoginFailure.objects.create(key=tier.key, window_ends_at=ends, count=1)
-    except IntegrityError:
-        rows.update(count=F("count") + 1)
+def _add_one(row: LoginFailure, seconds: int, now: datetime) -> None:
+    if row.window_ends_at <= now:
+        row.count, row.window_ends_at = 0, now + timedelta(seconds=seconds)
+    row.count += 1
 
 
 # --- how it ended --------------------------------------------------------------------------------------
@@ -249,8 +268,7 @@ def note_failure(counted: Sequence[Tier]) -> None:
     redis_counts = redis_gate.over(lambda pool: _count_late(pool, late), False)
     try:
         with transaction.atomic():
-            for tier in _in_order(counted if redis_counts else late):
-                _add_to_row(tier)
+            _add_to_rows(counted if redis_counts else late)
     except DatabaseError:
         logger.exception("A failed login could not be written down.")
 
@@ -297,11 +315,6 @@ def _lower(key: str, by: int) -> None:
     LoginFailure.objects.filter(key=key).update(count=F("count") - by)
 
 
-def _in_order(counted: Iterable[Tier]) -> list[Tier]:
-    """In the keys' order, so that two attempts never wait for each other's rows."""
-    return sorted(counted, key=lambda tier: tier.key)
-
-
 def _counts(counted: Sequence[Tier]) -> list[tuple[Tier, int]]:
     rows = _rows(counted)
     return [(tier, rows[tier.key][0] if tier.key in rows else 0) for tier in counted]
@@ -324,7 +337,10 @@ def _name_of(user: Any) -> str:
 
 def user_name(credentials: Mapping[str, Any]) -> str:
     """The name in a set of credentials, whatever the user model calls it."""
+    named = credentials.get("username")
+    if named:
+        return str(named)
     from django.contrib.auth import get_user_model
 
     field = get_user_model().USERNAME_FIELD
-    return str(next((credentials[key] for key in ("username", field, "email") if credentials.get(key)), ""))
+    return str(credentials.get(field) or credentials.get("email") or "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from paiid_perf.security import blocks, events
+from paiid_perf.security import blocks, events, refusals
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def perf(settings: Any) -> Any:
 @pytest.fixture(autouse=True)
 def _clean(perf: Any) -> Iterator[None]:
     events.buffer.reset()
+    refusals.forget()
     yield
     events.buffer.reset()
     blocks._current = blocks._slowed = blocks.BlockList()

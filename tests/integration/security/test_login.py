@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from paiid_perf.models import LoginFailure, SecurityEvent
-from paiid_perf.security import actions
+from paiid_perf.security import actions, login, refusals
 from paiid_perf.security.forms import LimitedPasswordResetForm
 from paiid_perf.security.login import normalised
 
@@ -75,6 +75,46 @@ def test_a_locked_attempt_asks_the_database_nothing(redis_cache, alice):
         assert not attempt(password=GOOD)
         assert not attempt("ALICE ", GOOD)
     assert len(queries) == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_flood_of_locked_attempts_asks_nobody(redis_cache, alice, monkeypatch):
+    now = [1_000.0]
+    monkeypatch.setattr(refusals.time, "monotonic", lambda: now[0])
+    for _ in range(6):
+        attempt()
+    with patch.object(login, "_take", side_effect=AssertionError("asked")), hashes() as hashed:
+        assert not attempt(password=GOOD)
+        assert not attempt("nobody", GOOD), "the address is full for every name"
+    assert hashed.call_count == 0
+    assert attempt(password=GOOD, address="203.0.113.8"), "only who was refused is"
+    LoginFailure.objects.all().delete()
+    redis_cache.flushall()
+    assert not attempt(password=GOOD)
+    now[0] += refusals.REFUSED_FOR
+    assert attempt(password=GOOD), "it is asked again after a second"
+
+
+def test_a_refusal_outlives_no_transaction(store, alice):
+    for _ in range(6):
+        attempt()
+    assert not refusals._until
+
+
+def test_refusals_stay_bounded():
+    for number in range(refusals.REFUSALS + 10):
+        refusals.refuse_for_now(f"name-{number}", "203.0.113.7", {"pair"})
+    assert len(refusals._until) <= refusals.REFUSALS
+    refusals.refuse_for_now("alice", "203.0.113.8", {"crowd"})
+    assert not refusals.is_refused("alice", "203.0.113.8"), "a crowd at once passes"
+
+
+def test_a_failure_takes_few_statements(dead_redis, alice):
+    attempt("mallory", address="203.0.113.9")
+    with CaptureQueriesContext(connection) as queries:
+        attempt("mallory", address="203.0.113.9")
+    asked = [query["sql"] for query in queries if "perf_loginfailure" in query["sql"].lower()]
+    assert 0 < len(asked) <= 7, asked
 
 
 def test_five_failures_lock_the_admin(store, alice):
@@ -223,6 +263,6 @@ def test_password_resets_stop_at_three_without_saying_so(store, alice):
 
 
 def test_with_neither_redis_nor_rows_there_is_no_login(dead_redis, alice):
-    with patch.object(LoginFailure.objects, "filter", side_effect=DatabaseError("gone")):
+    with patch.object(LoginFailure.objects, "bulk_create", side_effect=DatabaseError("gone")):
         assert not attempt(password=GOOD)
     assert attempt(password=GOOD)
