@@ -225,10 +225,9 @@ def _won(rec: Recommendation) -> Won:
 
 def _busiest(start: datetime, end: datetime) -> list[tuple[float, endpoints.Row]]:
     """The endpoints that took most time, each with its share of all of it."""
-    rows = endpoints.totals(start, end, beside=())
-    all_ms = sum(row.total_ms for row in rows)
-    shown = endpoints.with_percentiles(rows[: 2 * SHOWN], start, end)
-    return [(row.total_ms / all_ms if all_ms else 0.0, row) for row in shown]
+    found = endpoints.listed(start, end, limit=2 * SHOWN, series=(endpoints.LATENCY,))
+    shown = endpoints.with_percentiles(found.rows, start, end)
+    return [(row.total_ms / found.total_ms if found.total_ms else 0.0, row) for row in shown]
 
 
 # --- the charts ------------------------------------------------------------------------------------------

@@ -1,10 +1,11 @@
-"""Tables of the console's own pages: sorted and paged by their address, so that they need no script. Pure."""
+"""Tables of the console's own pages: their address says how they are sorted and which page is shown, so that they
+need no script; the database sorts and cuts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
 
 from django.utils.functional import Promise
@@ -17,12 +18,12 @@ PER_PAGE = 50
 
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Row]):
-    """A heading, what its cell shows, and what it is sorted by (None: not sortable)."""
+    """A heading, what its cell shows, and whether the list can be sorted by it."""
 
     key: str
     label: str | Promise
     show: Callable[[Row], object]
-    by: Callable[[Row], Any] | None = None
+    is_sortable: bool = True
     is_number: bool = True
 
 
@@ -55,8 +56,8 @@ class Table:
 def figure(
     key: str, label: str | Promise, value: Callable[[Any], float | None], unit: str = ""
 ) -> Column[Any]:
-    """A column that shows the figure that it is sorted by."""
-    return Column(key, label, lambda row: number(value(row), unit), value)
+    """A column that shows a figure."""
+    return Column(key, label, lambda row: number(value(row), unit))
 
 
 def number_of(params: Mapping[str, str], name: str = "p") -> int:
@@ -65,22 +66,26 @@ def number_of(params: Mapping[str, str], name: str = "p") -> int:
     return max(1, int(text)) if text.isdecimal() and len(text) < 7 else 1
 
 
-def ordered(
-    columns: Sequence[Column[Row]], rows: Iterable[Row], params: Mapping[str, str], first: str
-) -> list[Row]:
-    """The rows by the column that the address names (``first`` if none): largest first, text from A on."""
-    by = next((c for c in columns if c.key == params.get("o", first) and c.by), None)
-    by = by or next(c for c in columns if c.key == first)
-    assert by.by is not None
-    known = [(by.by(row), row) for row in rows]
-    there = sorted((pair for pair in known if pair[0] is not None), key=lambda p: p[0], reverse=by.is_number)
-    return [row for _key, row in there] + [row for key, row in known if key is None]
+class Part(Protocol):
+    """Some rows of a list, and how many the whole of it has."""
+
+    @property
+    def rows(self) -> Sequence[Any]: ...
+
+    @property
+    def count(self) -> int: ...
 
 
-def paged(rows: Sequence[Row], params: Mapping[str, str]) -> list[Row]:
-    """The rows of the page that the address asks for."""
-    page = min(number_of(params), _pages(len(rows)))
-    return list(rows[(page - 1) * PER_PAGE : page * PER_PAGE])
+P = TypeVar("P", bound=Part)
+
+
+def part_of(ask: Callable[[int, int], P], params: Mapping[str, str]) -> P:
+    """The page that the address names (past the last one, the last); ``ask`` is given a limit and an offset."""
+    page = number_of(params)
+    found = ask(PER_PAGE, (page - 1) * PER_PAGE)
+    if found.rows or page == 1:
+        return found
+    return ask(PER_PAGE, (_pages(ask(1, 0).count) - 1) * PER_PAGE)
 
 
 def table(
@@ -99,7 +104,7 @@ def table(
         headings=[
             Heading(
                 column.label,
-                _address(params, o=column.key, p="") if column.by else "",
+                _address(params, o=column.key, p="") if column.is_sortable else "",
                 column.is_number,
                 ("descending" if column.is_number else "ascending") if column.key == chosen else "",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -50,6 +50,23 @@ SELECT s.queryid::text AS queryid, sum(s.calls)::float AS calls, sum(s.total_exe
  WHERE s.queryid IS NOT NULL
  GROUP BY s.queryid
 """
+#: What the list may be sorted by → how it stands in ``_LIST``.
+ORDERS: Mapping[str, str] = {
+    "time": "took_ms",
+    "calls": "ran",
+    "mean": "took_ms / nullif(ran, 0)",
+    "rows": "rows / nullif(calls, 0)",
+    "hits": "hit / nullif(hit + read, 0)",
+}
+#: Over a window, what ran in it comes from its history; else it is what was counted.
+_LIST = """
+SELECT *, count(*) OVER () AS listed, sum(took_ms) OVER () AS whole_ms
+  FROM (SELECT c.*, {ran} AS ran, {took} AS took_ms FROM ({numbers}) c {window}) found
+ ORDER BY {by} DESC NULLS LAST, queryid LIMIT %(limit)s OFFSET %(offset)s
+"""
+_WINDOW = (
+    "JOIN unnest(%(ids)s::text[], %(ran)s::float[], %(took)s::float[]) w (id, ran, took) ON w.id = c.queryid"
+)
 _TEXTS = """
 SELECT s.queryid::text AS queryid, min(s.query) AS text
   FROM {schema}.pg_stat_statements(true) s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database()
@@ -74,6 +91,38 @@ class Counted:
     def hit_ratio(self) -> float | None:
         """Blocks found in shared buffers ÷ blocks asked for; None where none was."""
         return self.hit / (self.hit + self.read) if self.hit + self.read else None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A normalised statement, and what it ran and took (ms) over a window, or since the counters began."""
+
+    counted: Counted
+    ran: float
+    took_ms: float
+
+    @property
+    def mean_ms(self) -> float | None:
+        return self.took_ms / self.ran if self.ran else None
+
+    @property
+    def rows_a_call(self) -> float | None:
+        """Since the counters began: a window's history has no rows."""
+        return self.counted.rows / self.counted.calls if self.counted.calls else None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Some queries in an order; ``count`` is how many there are, ``took_ms`` what all of them took.
+
+    ``because`` says why there is none and what to do about it.
+    """
+
+    rows: Sequence[Query] = ()
+    count: int = 0
+    took_ms: float = 0.0
+    since: datetime | None = None
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +193,46 @@ def counted(settings: Settings) -> Statements:
             return Statements(rows, _since(session, schema))
     except psycopg.Error as error:
         return Statements(because=str(error).splitlines()[0])
+
+
+#: queryid → (calls, ms) over a window
+Spent = Mapping[str, tuple[int, float]]
+
+
+def listed(settings: Settings, spent: Spent | None, by: str, limit: int, offset: int) -> Listed:
+    """The statements by ``by`` (a key of ORDERS), the largest first: of a window, or (None) since the counters began.
+
+    The server sorts and cuts. Never raises for what it refuses.
+    """
+    if not is_postgresql(settings.DATABASE):
+        return Listed(because=NOT_POSTGRESQL)
+    try:
+        with _session(settings) as session:
+            schema = _schema(session)
+            if schema is None:
+                return Listed(because=workload.NO_STATISTICS)
+            found = session.rows(*_list(schema, spent, by, limit, offset))
+            return _listed(found, _since(session, schema))
+    except psycopg.Error as error:
+        return Listed(because=str(error).splitlines()[0])
+
+
+def _list(schema: str, spent: Spent | None, by: str, limit: int, offset: int) -> tuple[Any, dict[str, Any]]:
+    numbers, params = _NUMBERS.format(schema=schema), {"limit": limit, "offset": offset}
+    if spent is None:
+        own = {"ran": "c.calls", "took": "c.total_ms", "window": ""}
+        return trusted(_LIST.format(numbers=numbers, by=ORDERS[by], **own)), params
+    of_window = {"ran": "w.ran", "took": "w.took", "window": _WINDOW}
+    ran, took = zip(*spent.values(), strict=True)
+    known = {"ids": list(spent), "ran": list(ran), "took": list(took)}
+    return trusted(_LIST.format(numbers=numbers, by=ORDERS[by], **of_window)), params | known
+
+
+def _listed(found: Sequence[Mapping[str, Any]], since: datetime | None) -> Listed:
+    names = [field.name for field in fields(Counted)]
+    rows = [Query(Counted(*(row[name] for name in names)), row["ran"], row["took_ms"]) for row in found]
+    count, took_ms = (found[0]["listed"], found[0]["whole_ms"]) if found else (0, 0.0)
+    return Listed(rows, count, took_ms, since)
 
 
 NOT_POSTGRESQL = "The database is not PostgreSQL: it counts no normalised statements."

@@ -30,8 +30,8 @@ def sums(
 def sums_of(names: Sequence[str], start: datetime, end: datetime) -> dict[str, dict[str, tuple[int, float]]]:
     """Series → subject → (count, total) in the window, all series in the queries that one takes."""
     found: dict[str, dict[str, tuple[int, float]]] = {name: {} for name in names}
-    for part in parts_of(start, end) if names else ():
-        rows = _within(part).filter(name__in=names).order_by().values_list("name", "subject")
+    for part in ranges(start, end) if names else ():
+        rows = part.filter(name__in=names).order_by().values_list("name", "subject")
         for name, subject, count, total in rows.annotate(n=Sum("count"), t=Sum("total")):
             before = found[name].get(subject, (0, 0.0))
             found[name][subject] = (before[0] + count, before[1] + total)
@@ -78,7 +78,12 @@ def parts_of(start: datetime, end: datetime) -> list[Part]:
 def whole(name: str, start: datetime, end: datetime) -> list[QuerySet[Metric]]:
     """The rows of a series for each part of the window. One query each: the planner reads a range of an index for
     each of them, and many more rows for an OR of them."""
-    return [_rows(name, part) for part in parts_of(start, end)]
+    return [part.filter(name=name) for part in ranges(start, end)]
+
+
+def ranges(start: datetime, end: datetime) -> list[QuerySet[Metric]]:
+    """The rows of every series for each part of the window."""
+    return [_within(part) for part in parts_of(start, end)]
 
 
 def _rows(name: str, part: Part) -> QuerySet[Metric]:

@@ -51,7 +51,9 @@ def metrics(now: datetime, window: timedelta) -> dict[str, Any]:
     """
     start = now - window
     latency = "api.latency_ms"
-    busiest = endpoints.with_percentiles(endpoints.totals(start, now, beside=())[:ENDPOINTS], start, now)
+    busiest = endpoints.with_percentiles(
+        endpoints.listed(start, now, limit=ENDPOINTS, series=(endpoints.LATENCY,)).rows, start, now
+    )
     series = {
         "api.p50_ms": queries.percentiles(latency, start, now, 0.50),
         "api.p95_ms": queries.percentiles(latency, start, now, 0.95),

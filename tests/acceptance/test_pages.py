@@ -179,10 +179,10 @@ def test_an_endpoint_names_the_line_that_repeats(client_of, traffic):
 def test_more_endpoints_cost_no_more_queries(client_of, traffic, django_assert_num_queries):
     client = client_of("superuser")
     client.get(f"{HOME}endpoints/")
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         client.get(f"{HOME}endpoints/")
     Metric.objects.bulk_create(row("api.latency_ms", f"GET api/{n}/ 2xx", 1, 5) for n in range(120))
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(4):
         html = page(client, f"{HOME}endpoints/?p=2")
     assert "Page 2 of 3" in html
 
@@ -442,7 +442,36 @@ def test_queries_are_listed_and_have_a_history(client_of, counted, settings):
 
     html = page(client_of("viewer"), QUERIES + "?window=1h&o=calls")
     assert "Show everything since" in html
+    assert page(client_of("operator"), QUERIES + "?window=1h&p=99").count("seen_by_the_console") == 1
     assert "Since the counters began" in page(client_of("superuser"), QUERIES + "?window=all")
+
+
+@pytest.mark.parametrize("by", statements.ORDERS)
+def test_queries_are_sorted_and_cut_by_the_server(by, counted):
+    def figure(row):
+        return {
+            "time": row.took_ms,
+            "calls": row.ran,
+            "mean": row.mean_ms,
+            "rows": row.rows_a_call,
+            "hits": row.counted.hit_ratio,
+        }[by]
+
+    def listed(spent, limit=1000, offset=0):
+        return statements.listed(get_settings(), spent, by, limit, offset)
+
+    whole = listed(None)
+    known = [figure(row) for row in whole.rows if figure(row) is not None]
+    some = [row.counted.queryid for row in whole.rows[:5]]
+    window = listed({queryid: (n + 1, 10.0 * n) for n, queryid in enumerate([*some, "1"])})
+
+    assert known == sorted(known, reverse=True)
+    assert whole.count == len(whole.rows) > len(some)
+    assert whole.took_ms == pytest.approx(sum(row.counted.total_ms for row in whole.rows))
+    assert len(listed(None, 2, 1).rows) == 2
+    assert {row.counted.queryid: (row.ran, row.took_ms) for row in window.rows} == {
+        queryid: (n + 1, 10.0 * n) for n, queryid in enumerate(some)
+    }
 
 
 def test_an_endpoint_and_its_statements_lead_to_each_other(client_of, settings, traffic):

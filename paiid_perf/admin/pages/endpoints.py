@@ -17,24 +17,25 @@ from paiid_perf.admin.pages.base import ConsoleAdmin, Page
 from paiid_perf.admin.tables import Column
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.monitoring import endpoints
-from paiid_perf.monitoring.endpoints import Row
+from paiid_perf.monitoring.endpoints import Listed, Row
 
-#: Columns that cannot be sorted by without every endpoint's histograms.
-PERCENTILES = ("p50", "p95", "p99")
+#: What the list is sorted by where the address does not say.
+FIRST = "time"
 
 
 def view(console: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     require(request, VIEW)
     window, params = window_of(request), request.GET.dict()
-    rows = endpoints.totals(window.start, window.end)
-    by_percentile = params.get("o") in PERCENTILES
-    if by_percentile:
-        rows = endpoints.with_percentiles(rows, window.start, window.end)
-    columns = _columns(sum(row.total_ms for row in rows), window, console.address("paiid_perf_endpoint"))
-    shown = tables.paged(tables.ordered(columns, rows, params, "time"), params)
-    if not by_percentile:
-        shown = endpoints.with_percentiles(shown, window.start, window.end)
-    table = tables.table(_("Endpoints"), columns, shown, params, "time", len(rows))
+    chosen = params.get("o", "")
+    by = chosen if chosen in {*endpoints.ORDERS, *endpoints.PERCENTILES} else FIRST
+
+    def part(limit: int, offset: int) -> Listed:
+        return endpoints.listed(window.start, window.end, by, limit, offset)
+
+    found = tables.part_of(part, params)
+    shown = endpoints.with_percentiles(found.rows, window.start, window.end)
+    columns = _columns(found.total_ms, window, console.address("paiid_perf_endpoint"))
+    table = tables.table(_("Endpoints"), columns, shown, params, FIRST, found.count)
     return console.shown(request, "endpoints", _("Endpoints"), window=window, table=table)
 
 
@@ -48,14 +49,14 @@ def _columns(whole: float, window: Window, home: str) -> list[Column[Row]]:
         return number(row.total_ms / whole if whole else None, "ratio")
 
     return [
-        Column("name", gettext_lazy("Endpoint"), link, lambda row: row.name, is_number=False),
-        Column("time", gettext_lazy("Time"), share, lambda row: row.total_ms),
+        Column("name", gettext_lazy("Endpoint"), link, is_number=False),
+        Column("time", gettext_lazy("Time"), share),
         tables.figure("requests", gettext_lazy("Requests"), lambda row: row.requests),
         tables.figure("mean", gettext_lazy("Mean"), lambda row: row.mean_ms, "ms"),
         tables.figure("p50", "p50", lambda row: row.p50_ms, "ms"),
         tables.figure("p95", "p95", lambda row: row.p95_ms, "ms"),
         tables.figure("p99", "p99", lambda row: row.p99_ms, "ms"),
-        Column("errors", gettext_lazy("Errors"), _errors, lambda row: row.error_rate),
+        Column("errors", gettext_lazy("Errors"), _errors),
         tables.figure("queries", gettext_lazy("Queries a request"), lambda row: row.statements),
         tables.figure("db", gettext_lazy("Database a request"), lambda row: row.db_ms, "ms"),
         tables.figure("hits", gettext_lazy("Hit ratio"), lambda row: row.hit_ratio, "ratio"),

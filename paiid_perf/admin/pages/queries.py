@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
@@ -19,79 +19,64 @@ from paiid_perf.admin.tables import Column
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.conf import get_settings
 from paiid_perf.database import statements
-from paiid_perf.database.statements import Counted
+from paiid_perf.database.statements import Listed, Query
 from paiid_perf.monitoring.windows import between, sums
 
+#: What the list is sorted by where the address does not say.
+FIRST = "time"
 #: Characters of a statement that the list shows.
 TEXT_SHOWN = 240
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """A normalised query over a window, or since the counters began."""
-
-    counted: Counted
-    calls: float
-    total_ms: float
-
-    @property
-    def mean_ms(self) -> float | None:
-        return self.total_ms / self.calls if self.calls else None
-
-    @property
-    def rows_a_call(self) -> float | None:
-        """Since the counters began: a window's history has no rows."""
-        return self.counted.rows / self.counted.calls if self.counted.calls else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Words:
     """What only the rows of one page need: their texts, and their time over the window."""
 
-    texts: Mapping[str, str] = field(default_factory=dict)
-    sparks: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    texts: Mapping[str, str]
+    sparks: Mapping[str, Sequence[float]]
 
 
 def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
     require(request, VIEW)
     window, params = window_of(request), request.GET.dict()
-    found = statements.counted(get_settings())
-    spent = _spent(window)
-    whole = params.get("window") == "all" or not spent
-    rows = _queries(found.rows, None if whole else spent)
-    shown = tables.paged(tables.ordered(_columns(page, rows), rows, params, "time"), params)
-    columns = _columns(page, rows, _words([row.counted.queryid for row in shown], window))
-    table = tables.table(_("Queries"), columns, shown, params, "time", len(rows))
-    return page.shown(request, "queries", _("Queries"), window=window, table=table, found=found, whole=whole)
+    by = params["o"] if params.get("o") in statements.ORDERS else FIRST
+    spent = {} if params.get("window") == "all" else _spent(window)
+
+    def part(limit: int, offset: int) -> Listed:
+        return statements.listed(get_settings(), spent or None, by, limit, offset)
+
+    found = tables.part_of(part, params)
+    columns = _columns(page, found, _words([row.counted.queryid for row in found.rows], window))
+    table = tables.table(_("Queries"), columns, found.rows, params, FIRST, found.count)
+    more = {"found": found, "whole": not spent}
+    return page.shown(request, "queries", _("Queries"), window=window, table=table, **more)
 
 
 def _words(ids: Sequence[str], window: Window) -> _Words:
     return _Words(statements.texts(get_settings(), ids), _sparks(ids, window))
 
 
-def _columns(page: ConsoleAdmin, rows: Sequence[Query], words: _Words | None = None) -> list[Column[Query]]:
-    whole, told = sum(row.total_ms for row in rows), words or _Words()
-
+def _columns(page: ConsoleAdmin, found: Listed, told: _Words) -> list[Column[Query]]:
     def link(row: Query) -> SafeString:
         text = " ".join(told.texts.get(row.counted.queryid, "").split()) or row.counted.queryid
         url = page.address("paiid_perf_query", row.counted.queryid)
         return format_html('<a href="{}"><code>{}</code></a>', url, text[:TEXT_SHOWN])
 
     def share(row: Query) -> str:
-        return number(row.total_ms / whole if whole else None, "ratio")
+        return number(row.took_ms / found.took_ms if found.took_ms else None, "ratio")
 
     def spark(row: Query) -> SafeString:
         return glyphs.sparkline(told.sparks.get(row.counted.queryid, ()), _("Time over the window"))
 
     return [
-        Column("text", gettext_lazy("Query"), link, None, is_number=False),
-        Column("time", gettext_lazy("Time"), share, lambda row: row.total_ms),
-        Column("total", gettext_lazy("Total"), lambda row: number(row.total_ms, "ms")),
-        tables.figure("calls", gettext_lazy("Calls"), lambda row: row.calls),
+        Column("text", gettext_lazy("Query"), link, is_sortable=False, is_number=False),
+        Column("time", gettext_lazy("Time"), share),
+        Column("total", gettext_lazy("Total"), lambda row: number(row.took_ms, "ms"), is_sortable=False),
+        tables.figure("calls", gettext_lazy("Calls"), lambda row: row.ran),
         tables.figure("mean", gettext_lazy("Mean"), lambda row: row.mean_ms, "ms"),
         tables.figure("rows", gettext_lazy("Rows a call"), lambda row: row.rows_a_call),
         tables.figure("hits", gettext_lazy("Hit ratio"), lambda row: row.counted.hit_ratio, "ratio"),
-        Column("spark", gettext_lazy("Trend"), spark),
+        Column("spark", gettext_lazy("Trend"), spark, is_sortable=False),
     ]
 
 
@@ -99,12 +84,6 @@ def _spent(window: Window) -> dict[str, tuple[int, float]]:
     """queryid → (calls, ms) in the window."""
     rows = sums(statements.SERIES, window.start, window.end)
     return {queryid: (count, total) for queryid, count, total in rows}
-
-
-def _queries(rows: Sequence[Counted], spent: Mapping[str, tuple[int, float]] | None) -> list[Query]:
-    if spent is None:
-        return [Query(row, row.calls, row.total_ms) for row in rows]
-    return [Query(row, *spent[row.queryid]) for row in rows if row.queryid in spent]
 
 
 def _sparks(ids: Sequence[str], window: Window) -> dict[str, list[float]]:

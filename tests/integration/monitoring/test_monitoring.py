@@ -130,7 +130,7 @@ def test_endpoints_are_read_with_their_percentiles_and_errors():
     metric(subject="POST quick/ 2xx", count=100, total=100)
 
     window = NOON, NOON + timedelta(hours=1)
-    slow, quick = endpoints.with_percentiles(endpoints.totals(*window), *window)
+    slow, quick = endpoints.with_percentiles(endpoints.listed(*window).rows, *window)
 
     assert (slow.method, slow.route, slow.requests, slow.errors) == ("GET", "slow/", 11, 1)
     assert slow.p95_ms == pytest.approx(500, rel=0.01)
@@ -298,3 +298,56 @@ def test_the_phase_collects_judges_and_says_what_it_does_not_know(redis_cache):
     assert checks["dropped"] == 0
     assert set(checks) == set(phase.WEIGHTS[phase.AREA])
     assert AlertRule.objects.count() >= 6
+
+
+KEYS = {
+    "name": lambda row: row.name,
+    "time": lambda row: row.total_ms,
+    "requests": lambda row: row.requests,
+    "mean": lambda row: row.mean_ms,
+    "errors": lambda row: row.error_rate,
+    "queries": lambda row: row.statements,
+    "db": lambda row: row.db_ms,
+    "hits": lambda row: row.hit_ratio,
+    "p95": lambda row: row.p95_ms,
+}
+
+
+@pytest.fixture
+def many_endpoints():
+    """Some with everything, some with requests alone; over hours and minutes, and what is no endpoint."""
+    for n in range(7):
+        for at, resolution in ((NOON, 3600), (NOON + timedelta(hours=5), 60)):
+            metric(subject=f"GET r{n}/ 2xx", at=at, resolution=resolution, count=10 + n, total=50 * (7 - n))
+        metric(subject=f"GET r{n}/ 5xx", count=n % 3 + 1, total=1, resolution=3600)
+        if n % 2:
+            metric("api.queries", f"GET r{n}/", count=10, total=10 * n, resolution=3600)
+            metric("api.db_ms", f"GET r{n}/", count=10, total=20 / n, resolution=3600)
+            metric("api.hit_ms", f"GET r{n}/", count=n, resolution=3600)
+            metric("api.view_ms", f"GET r{n}/", count=4, resolution=3600)
+    metric(subject="<other>", count=1000, total=1e6, resolution=3600)
+    metric("api.queries", "GET never-asked/", count=1, resolution=3600)
+
+
+@pytest.mark.parametrize("by", KEYS)
+def test_the_endpoints_are_sorted_and_cut_by_the_database(by, many_endpoints):
+    assert set(KEYS) == {*endpoints.ORDERS, "p95"}
+    window = NOON, NOON + timedelta(hours=6)
+    whole = endpoints.listed(*window, by)
+    rows = endpoints.with_percentiles(whole.rows, *window)
+    known = [KEYS[by](row) for row in rows if KEYS[by](row) is not None]
+
+    assert known == sorted(known, reverse=by != "name")
+    assert [KEYS[by](row) for row in rows[len(known) :]] == [None] * (7 - len(known))
+    assert (whole.count, whole.total_ms) == (7, sum(row.total_ms for row in rows))
+    parts = [endpoints.listed(*window, by, limit=3, offset=offset) for offset in (0, 3, 6, 9)]
+    assert [row.name for part in parts for row in part.rows] == [row.name for row in rows]
+
+
+def test_an_endpoints_series_are_added_up_over_hours_and_minutes(many_endpoints):
+    one = next(row for row in endpoints.listed(NOON, NOON + timedelta(hours=6)).rows if row.route == "r5/")
+
+    assert (one.requests, one.errors, one.total_ms) == (33, 3, 201)
+    assert (one.statements, one.db_ms, one.hits, one.misses) == (5, 0.4, 5, 4)
+    alone = endpoints.listed(NOON, NOON + timedelta(hours=6), series=(endpoints.LATENCY,)).rows
+    assert {(row.statements, row.hits) for row in alone} == {(None, 0)}
