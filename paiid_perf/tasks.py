@@ -170,6 +170,14 @@ def clear(strategy: str) -> None:
     upkeep.clear(strategy)
 
 
+@shared_task(name="paiid_perf.measure")
+def measure(queryid: str) -> None:
+    """Measure the plan of one counted statement, at a person's word."""
+    from paiid_perf.optimization import upkeep
+
+    upkeep.measure(queryid)
+
+
 @shared_task(name="paiid_perf.statements")
 def statements() -> None:
     """Note what the busiest statements took since the last look."""

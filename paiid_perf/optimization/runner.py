@@ -104,6 +104,11 @@ def enqueue_warmer(name: str) -> bool:
     return _send("paiid_perf.warm_one", name)
 
 
+def enqueue_measure(queryid: str) -> bool:
+    """Let a worker measure the plan of one counted statement; False where no broker takes it."""
+    return _send("paiid_perf.measure", queryid)
+
+
 def enqueue_clear(strategy: str) -> bool:
     """Let a worker clear the values of one cache strategy; False where no broker takes it."""
     return _send("paiid_perf.clear", strategy)

@@ -6,8 +6,8 @@ from django.utils import timezone
 
 from paiid_perf.cache import clearing, warming
 from paiid_perf.conf import get_settings
+from paiid_perf.database import measured, views
 from paiid_perf.database import statements as database_statements
-from paiid_perf.database import views
 from paiid_perf.monitoring import actions as monitoring
 from paiid_perf.optimization import marks, runner
 from paiid_perf.security import actions as security
@@ -80,6 +80,13 @@ def statements() -> int:
         return 0
     database_statements.link(settings)
     return database_statements.observe(settings, timezone.now())
+
+
+def measure(queryid: str) -> None:
+    """Measure the plan of one counted statement by a sampled run of it, for the page that asked."""
+    settings = get_settings()
+    if settings.ENABLED:
+        measured.measure(settings, queryid, timezone.now())
 
 
 def refresh() -> None:

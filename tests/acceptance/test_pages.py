@@ -16,7 +16,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from paiid_perf import conf
+from paiid_perf import conf, tasks
 from paiid_perf.admin.pages.database import CHECKS
 from paiid_perf.api.types import ResponseStrategy
 from paiid_perf.cache.types import CacheStrategy
@@ -387,15 +387,30 @@ def test_what_a_statement_sets_to_a_text_is_not_shown(client_of):
     assert "sesame" not in html
 
 
-def test_a_plan_is_measured_only_by_who_may_apply(client_of, post, counted):
-    assert post(client_of("viewer"), QUERY.format(counted)).status_code == 403
+def test_a_plan_is_measured_by_a_worker_for_who_may_apply(client_of, post, counted, broker, redis_cache):
+    address = QUERY.format(counted)
+    assert post(client_of("viewer"), address).status_code == 403
+    assert broker == []
+    client = client_of("applier")
 
-    html = post(client_of("applier"), QUERY.format(counted)).content.decode()
+    assert post(client, address).status_code == 302
 
-    assert "QUERY_SAMPLE_RATE" in html  # nothing sampled it: that is what would help
+    assert broker == [("paiid_perf.measure", counted)]
+    assert 'data-now="measuring"' in page(client, address)
+    assert client.get(f"{address}state/").json() == {"status": "measuring"}
+    tasks.measure(counted)
+    assert client.get(f"{address}state/").json() == {"status": "measured"}
+    assert "QUERY_SAMPLE_RATE" in page(client, address)  # nothing sampled it: that is what would help
 
 
-def test_a_measured_plan_points_at_the_wrong_estimate(client_of, post, settings):
+def test_without_a_broker_nothing_is_waited_for(client_of, post, counted, no_broker, redis_cache):
+    html = post(client_of("applier"), QUERY.format(counted), follow=True).content.decode()
+
+    assert "Start a worker" in html
+    assert 'data-now="measuring"' not in html
+
+
+def test_a_measured_plan_points_at_the_wrong_estimate(client_of, post, settings, broker):
     settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
     sql = (
         "SELECT count(*) AS measured_here FROM generate_series(1, %s) AS n "
@@ -408,7 +423,10 @@ def test_a_measured_plan_points_at_the_wrong_estimate(client_of, post, settings)
     texts = statements.texts(get_settings(), [one.queryid for one in found.rows])
     queryid = next(queryid for queryid, text in texts.items() if "measured_here" in text)
 
-    html = post(client_of("applier"), QUERY.format(queryid)).content.decode()
+    client = client_of("applier")
+    post(client, QUERY.format(queryid))
+    tasks.measure(queryid)
+    html = page(client, QUERY.format(queryid))
 
     assert "Plan, measured" in html
     assert "Function Scan" in html

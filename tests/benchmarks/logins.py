@@ -3,7 +3,7 @@
     python -m tests.benchmarks.logins [--json] [--times 400]
 
 ``us`` is the median by the clock, round trips to Valkey and PostgreSQL included, ``cpu_us`` the processor time of this
-thread. The password hash is counted and not timed (MD5 in its place): ``hashes`` and ``queries`` are those of one attempt.
+thread. The password hash is counted and not timed (MD5 in its place): ``hashes`` and ``queries`` are of one attempt.
 ``round_trip_us`` is one PING over the same connection. ``locked_asked`` is an attempt that the process has not refused
 within the last second, so that it asks Valkey. Nothing is asserted.
 """

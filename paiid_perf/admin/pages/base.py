@@ -38,16 +38,17 @@ class ConsoleAdmin(PageAdmin):
         )
 
     def handed_over(
-        self, request: HttpRequest, taken: bool, told: str, logged: str, back: str
+        self, request: HttpRequest, taken: bool, told: str, logged: str, back: str, *of: str
     ) -> HttpResponse:
-        """What a worker was asked for, told and written down; where no broker takes it, what to start."""
+        """What a worker was asked for, told and written down; where no broker takes it, what to start. Then
+        back to the page of that name (``of``: what it is of)."""
         if taken:
             self.note(request, logged)
             self.message_user(request, told, messages.SUCCESS)
         else:
             hint = _("No Celery broker takes it. Start a worker, and set its broker's address.")
             self.message_user(request, hint, messages.ERROR)
-        return HttpResponseRedirect(self.address(back))
+        return HttpResponseRedirect(self.address(back, *of))
 
 
 __all__ = ["ConsoleAdmin", "Page", "last_phase"]

@@ -1,9 +1,9 @@
-"""One query: its figures, its plan (POST: measured, on a sampled run), what was advised about it."""
+"""One query: its figures, its plan (POST: a worker measures it, on a sampled run), what was advised about it."""
 
 from __future__ import annotations
 
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 
 from paiid_perf.admin import charts, endpoints, plans
@@ -14,9 +14,10 @@ from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.conf import get_settings
-from paiid_perf.database import statements
+from paiid_perf.database import measured, statements
 from paiid_perf.database.statements import Counted, Plan
 from paiid_perf.models import Recommendation
+from paiid_perf.optimization import runner
 
 #: Recommendations that the page lists.
 ADVICE = 20
@@ -24,15 +25,13 @@ ADVICE = 20
 
 def view(page: ConsoleAdmin, request: HttpRequest, queryid: str) -> HttpResponse:
     require(request, VIEW)
-    measured = request.method == "POST"
-    if measured:
-        require(request, APPLY)
-    settings, window = get_settings(), window_of(request, "6h")
     text = _text(queryid)
-    if measured:
-        page.note(request, f"measured the query {queryid}")
+    if request.method == "POST":
+        return _measure(page, request, queryid)
+    settings, window = get_settings(), window_of(request, "6h")
     one = next((row for row in statements.counted(settings).rows if row.queryid == queryid), None)
-    plan = statements.plan(settings, text, measure=measured)
+    seen = measured.look(settings, queryid)
+    plan = seen.plan or statements.plan(settings, text)
     return page.shown(
         request,
         "query",
@@ -42,12 +41,32 @@ def view(page: ConsoleAdmin, request: HttpRequest, queryid: str) -> HttpResponse
         facts=_figures(one),
         plan=plan,
         nodes=plans.rows_of(plan),
-        measured=measured,
+        measured=seen,
+        state=page.address("paiid_perf_query_state", queryid),
         chart=charts.line_chart(_chart(queryid, window)),
         advice=_about(queryid, plan),
         senders=_senders(queryid, window),
         may_measure=request.user.has_perm(APPLY),
     )
+
+
+def state(page: ConsoleAdmin, request: HttpRequest, queryid: str) -> HttpResponse:
+    """Whether it has been measured, as JSON: a page that waits for a worker asks for it."""
+    require(request, VIEW)
+    return JsonResponse({"status": measured.look(get_settings(), queryid).status})
+
+
+def _measure(page: ConsoleAdmin, request: HttpRequest, queryid: str) -> HttpResponse:
+    require(request, APPLY)
+    measured.begin(get_settings(), queryid)
+    taken = runner.enqueue_measure(queryid)
+    if not taken:
+        measured.forget(get_settings(), queryid)
+    told, logged = (
+        _("A worker measures it; this page shows what comes of it."),
+        f"measured the query {queryid}",
+    )
+    return page.handed_over(request, taken, told, logged, "paiid_perf_query", queryid)
 
 
 def _text(queryid: str) -> str:
@@ -92,4 +111,7 @@ def _about(queryid: str, plan: Plan) -> list[Recommendation]:
     return list(Recommendation.objects.filter(named, area="database")[:ADVICE])
 
 
-PAGES = (Page("queries/<str:queryid>/", "paiid_perf_query", view),)
+PAGES = (
+    Page("queries/<str:queryid>/state/", "paiid_perf_query_state", state),
+    Page("queries/<str:queryid>/", "paiid_perf_query", view),
+)
