@@ -1,16 +1,16 @@
 """What a request's body holds, read so that the view finds it untouched.
 
-A body of up to MAX_BODY is read as Django itself would keep it, so that nothing hides behind
-padding. Of a larger one, or one of unknown length, only the first PEEK bytes are looked at, and put back in front of
-the stream: files go on streaming, ``request.body``,
-``request.POST`` and upload handlers work as ever. Nothing is decompressed, so a bomb stays a small parcel.
+A body of up to MAX_BODY is read as Django itself would keep it, a form as far as Django does, so that nothing hides
+behind padding; the text fields of a larger upload are seen as it passes to whoever reads it (``multipart.py``). Of any
+other, or one of unknown length, only the first PEEK bytes are looked at, and put back in front of the stream: files go
+on streaming, ``request.body``, ``request.POST`` and upload handlers work as ever. Nothing is decompressed, so a bomb
+stays a small parcel.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from base64 import b64decode
 from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, BinaryIO, cast
@@ -20,31 +20,56 @@ from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest
 from django.http.request import RawPostDataException, UnreadablePostError
 
+from paiid_perf.security.multipart import Fields, decoded
+
 #: A body up to this size is read whole, unless Django is told to keep less: what it keeps by default.
 MAX_BODY = 2_621_440
 #: What is looked at of a larger one.
 PEEK = 64 * 1024
-#: Parts of a multipart body, and strings of a torn JSON body, that are looked at.
-MAX_PARTS = 1_000
+#: Strings of a torn JSON body that are looked at.
 MAX_STRINGS = 2_000
+#: Fields of an upload, and bytes of a form, that are looked at where Django is told of no limit.
+MAX_FIELDS = 10_000
+MAX_FORM = 10 * MAX_BODY
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"', re.S)
-_PARAMETER = re.compile(r';\s*([\w*-]+)\s*=\s*(?:"([^"]*)"|([^;\s]*))')
-#: Headers of one part, and characters of one, that are looked at.
-MAX_HEADERS = 10
-MAX_HEADER = 2_000
 
 
-def body_of(request: HttpRequest) -> tuple[bytes, bool]:
-    """(what is looked at of the body, whether that is all of it); empty where it cannot be had."""
+def body_of(request: HttpRequest, limit: int = MAX_BODY) -> tuple[bytes, bool]:
+    """(what is looked at of the body, whether that is all of it); empty where it cannot be had.
+
+    Args:
+        limit: a longer one is not read whole.
+    """
     length = _length(request)
     if length == 0:
         return b"", True
-    if length is None or length > min(MAX_BODY, settings.DATA_UPLOAD_MAX_MEMORY_SIZE or MAX_BODY):
+    if length is None or length > min(limit, kept_size()):
         return _peek(request)
     try:
         return request.body, True
     except (RawPostDataException, UnreadablePostError, RequestDataTooBig):
         return b"", True
+
+
+def kept_size() -> int:
+    """The bytes of fields that Django keeps of a request."""
+    kept = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    return MAX_FORM if kept is None else int(kept)
+
+
+def upload_of(request: HttpRequest) -> tuple[bytes | None, Fields | None]:
+    """(an upload that is read whole; None: it is to be watched as it passes, what takes its fields; None: none can)."""
+    boundary = (request.content_params or {}).get("boundary", "")
+    if not boundary or (getattr(request, "_read_started", False) and not hasattr(request, "_body")):
+        return None, None
+    count = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+    encoding = request.encoding or settings.DEFAULT_CHARSET
+    fields = Fields(
+        boundary.encode("latin-1", "replace"), encoding, kept_size(), MAX_FIELDS if count is None else count
+    )
+    length = _length(request)
+    is_kept = length is not None and length <= min(MAX_BODY, kept_size())
+    return (body_of(request)[0] if is_kept or hasattr(request, "_body") else None), fields
 
 
 def _length(request: HttpRequest) -> int | None:
@@ -94,46 +119,19 @@ def _peek(request: HttpRequest) -> tuple[bytes, bool]:
     return head, len(head) < PEEK
 
 
-# --- multipart ------------------------------------------------------------------------------------------
-
-
-def form_parts(body: bytes, content_type: str) -> Iterator[tuple[str, bytes]]:
-    """(name, value) of the parts of a multipart body that are no files; the torn last one as far as it is there."""
-    boundary = _parameters(content_type).get("boundary")
-    if not boundary:
-        return
-    for part in body.split(b"--" + boundary.encode("latin-1", "replace"), MAX_PARTS)[1:MAX_PARTS]:
-        head, found, value = part.partition(b"\r\n\r\n")
-        headers = _headers(head)
-        disposition = _parameters(headers.get("content-disposition", ""))
-        if found and "name" in disposition and not disposition.keys() & {"filename", "filename*"}:
-            yield disposition["name"], _decoded(value.removesuffix(b"\r\n"), headers)
-
-
-def _headers(head: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in head.decode("utf-8", "replace").split("\r\n")[:MAX_HEADERS])
-    return {name.strip().lower(): value for name, _, value in lines}
-
-
-def _parameters(header: str) -> dict[str, str]:
-    found = (match.groups("") for match in _PARAMETER.finditer(header[:MAX_HEADER]))
-    return {name.lower(): quoted or plain for name, quoted, plain in found}
-
-
-def _decoded(value: bytes, headers: dict[str, str]) -> bytes:
-    """The value as Django gives it to the view: it undoes base64."""
-    if headers.get("content-transfer-encoding", "").strip().lower() != "base64":
-        return value
-    try:
-        return b64decode(value)
-    except ValueError:
-        return value
-
-
 # --- JSON -----------------------------------------------------------------------------------------------
 
 
-def parse_json(body: bytes) -> tuple[Any, bool]:
+def readings(body: bytes, encoding: str | None) -> Iterator[bytes | str]:
+    """The body, and as a parser reads it that goes by the charset of the request, where that is another text."""
+    yield body
+    if encoding and encoding.lower() not in ("utf-8", "utf8"):
+        text = decoded(body, encoding)
+        if text.encode("utf-8", "replace") != body:
+            yield text
+
+
+def parse_json(body: bytes | str) -> tuple[Any, bool]:
     """(the document, whether an object in it has a key twice, whose values are then a list of all of them).
 
     Raises:

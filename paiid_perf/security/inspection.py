@@ -6,26 +6,39 @@ JSON), as the view will see them; the body is read within bounds (``bodies.py``)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from django.core.exceptions import TooManyFieldsSent
+from django.core.exceptions import SuspiciousOperation, TooManyFieldsSent
 from django.http import HttpRequest, QueryDict
 from django.utils.translation import gettext as _
 
 from paiid_perf.conf import get_settings
 from paiid_perf.registry import registry
-from paiid_perf.security.bodies import MAX_STRINGS, body_of, form_parts, parse_json, strings_of
+from paiid_perf.security.bodies import (
+    MAX_BODY,
+    MAX_FORM,
+    MAX_STRINGS,
+    body_of,
+    parse_json,
+    readings,
+    strings_of,
+    upload_of,
+)
 from paiid_perf.security.detection import KINDS, detect, is_suspect, leaves_of, suspects
 from paiid_perf.security.events import record_event
+from paiid_perf.security.multipart import Fields, Passing
 from paiid_perf.security.reading import FULL, read_of
 from paiid_perf.security.redaction import one_line, redact
 from paiid_perf.security.sink import Carried, carried
 from paiid_perf.security.types import ALLOW, SCORES, Action, Finding, InspectionPolicy, Severity, Verdict
+
+logger = logging.getLogger("paiid_perf")
 
 #: Findings that one request may cause; one is enough to decide.
 MAX_FINDINGS = 5
@@ -34,8 +47,10 @@ _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PARTS = frozenset({"path", "query", "headers", "body"})
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
+_FORMS = frozenset({_FORM, _MULTIPART})
 #: Bodies without a type, or of this one, are read as JSON where they begin like it: many views do.
 _UNTYPED = frozenset({"", "text/plain"})
+_JSON = _UNTYPED | {"application/json"}
 _SEVERITY: dict[str, Severity] = {**dict.fromkeys(KINDS, "high"), "duplicate_key": "low"}
 #: Headers that a request may have: servers allow 100 (gunicorn) or less.
 MAX_HEADERS = 200
@@ -50,6 +65,7 @@ _NO_LENGTHS: Mapping[str, int] = {}
 class Rules:
     """What holds for the fields of one request."""
 
+    policy: InspectionPolicy
     exempt: tuple[str, ...]
     lengths: Mapping[str, int]
     headers: Sequence[str]
@@ -98,6 +114,7 @@ def _policy(path: str) -> InspectionPolicy:
 def _rules(policy: InspectionPolicy, exempt: frozenset[str]) -> Rules:
     settings = get_settings()
     return Rules(
+        policy,
         (*settings.INSPECTION_EXEMPT_FIELDS, *policy.exempt_fields, *(exempt - _PARTS)),
         {**settings.INSPECTION_LENGTHS, **policy.lengths},
         settings.INSPECTION_HEADERS,
@@ -156,7 +173,7 @@ def _query(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
     raw = request.META.get("QUERY_STRING", "")
     if not raw:
         return iter(())
-    if "%" in raw and not _is_utf8(unquote_to_bytes(raw.replace("+", " "))):
+    if "%" in raw and _has_replaced(request.GET) and not _is_utf8(unquote_to_bytes(raw)):
         return iter([Finding("encoding", "query")])
     return _judge("query", _pairs(request.GET, rules.exempt), rules.lengths)
 
@@ -188,10 +205,15 @@ def _body(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
     if request.method not in _BODY_METHODS or request.content_type is None:
         return iter(())
     kind = request.content_type
-    read = _BODIES.get(kind) or (_json if kind.endswith("+json") or kind in _UNTYPED else None)
+    if kind in _FORMS and hasattr(request, "_post"):
+        # Somebody before us (as CSRF protection does) has had it read.
+        return _judge("form", _pairs(request.POST, rules.exempt), rules.lengths)
+    if kind == _MULTIPART:
+        return _multipart(request, rules)
+    read = _form if kind == _FORM else _json if kind in _JSON or kind.endswith("+json") else None
     if read is None:
         return iter(())
-    body, is_all = body_of(request)
+    body, is_all = body_of(request, MAX_FORM if kind == _FORM else MAX_BODY)
     if not body or (kind in _UNTYPED and body.lstrip()[:1] not in (b"{", b"[")):
         return iter(())
     if "HTTP_CONTENT_ENCODING" in request.META and not _is_utf8(body):
@@ -201,18 +223,42 @@ def _body(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
 
 
 def _form(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
-    if is_all and b"%" in body and not _is_utf8(unquote_to_bytes(body)):
-        return iter([Finding("encoding", "form")])
     if is_all and hasattr(request, "_body"):
+        if b"%" in body and _has_replaced(request.POST) and not _is_utf8(unquote_to_bytes(body)):
+            return iter([Finding("encoding", "form")])
         return _judge("form", _pairs(request.POST, rules.exempt), rules.lengths)
     pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None)
     return _judge("form", _not_exempt(pairs[:MAX_STRINGS], rules.exempt), rules.lengths)
 
 
-def _multipart(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
-    parts = form_parts(body, request.META.get("CONTENT_TYPE", ""))
-    pairs = ((name, value.decode("utf-8", "replace")) for name, value in parts)
-    return _judge("form", _not_exempt(pairs, rules.exempt), rules.lengths)
+def _multipart(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
+    body, fields = upload_of(request)
+    if fields is None:
+        return iter(())
+    if body is None:
+        passing = Passing(request._stream, fields, lambda: _judge_late(request, rules, fields))
+        request._stream = cast("BinaryIO", passing)
+        return iter(())
+    fields.feed(body)
+    fields.end()
+    return _fields(rules, fields)
+
+
+def _fields(rules: Rules, fields: Fields) -> Iterator[Finding]:
+    return _judge("form", _not_exempt(fields.found, rules.exempt), rules.lengths)
+
+
+def _judge_late(request: HttpRequest, rules: Rules, fields: Fields) -> None:
+    """An upload has passed: what is refused now is refused where it was read. Django answers 400."""
+    verdict = ALLOW
+    try:
+        findings = tuple(_fields(rules, fields))
+        if findings:
+            verdict = _decide(request, rules.policy, findings)
+    except Exception:
+        logger.exception("The fields of an upload were not looked at.")
+    if verdict.status:
+        raise SuspiciousOperation(verdict.reason or "a field of an upload is refused")
 
 
 def _json(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
@@ -221,8 +267,12 @@ def _json(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iter
         return _judge("json", (("", value) for value in strings_of(text)))
     if not _is_utf8(body):
         return iter([Finding("encoding", "json")])
+    return chain.from_iterable(_json_text(text, rules) for text in readings(body, request.encoding))
+
+
+def _json_text(text: bytes | str, rules: Rules) -> Iterator[Finding]:
     try:
-        document, twice = parse_json(body)
+        document, twice = parse_json(text)
         values = leaves_of(document)
     except RecursionError:
         return iter([Finding("depth", "json")])
@@ -244,11 +294,11 @@ _READERS: tuple[tuple[str, Read], ...] = (
     ("headers", _headers),
     ("body", _body),
 )
-_BODIES: dict[str, Callable[[HttpRequest, Rules, bytes, bool], Iterator[Finding]]] = {
-    _FORM: _form,
-    _MULTIPART: _multipart,
-    "application/json": _json,
-}
+
+
+def _has_replaced(data: QueryDict) -> bool:
+    """Whether Django has put a sign in the place of bytes that are no UTF-8 (or somebody has sent that sign)."""
+    return any("\ufffd" in text for name, values in data.lists() for text in (name, *map(str, values)))
 
 
 def _is_utf8(data: bytes) -> bool:

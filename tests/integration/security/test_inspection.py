@@ -5,19 +5,23 @@ from __future__ import annotations
 import gzip
 import json
 from base64 import b64encode
+from io import BytesIO
 from tempfile import SpooledTemporaryFile
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 import pytest
+from django.core.exceptions import SuspiciousOperation
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
-from django.test import RequestFactory
+from django.http.multipartparser import MultiPartParser
+from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 
 from paiid_perf.models import SecurityEvent
 from paiid_perf.registry import registry
-from paiid_perf.security import actions
+from paiid_perf.security import actions, events, inspection
 from paiid_perf.security.bodies import MAX_BODY, PEEK
 from paiid_perf.security.inspection import MAX_HEADERS, inspect_exempt, inspect_request
 from paiid_perf.security.types import InspectionPolicy
@@ -178,18 +182,93 @@ def test_a_field_that_django_would_decode_is_decoded():
     assert request.POST["q"] == ATTACK
 
 
-@pytest.mark.parametrize("kind", ["json", "form", "multipart"])
 @pytest.mark.parametrize("size", [MAX_BODY + 1, 10_000_000])
-def test_of_a_large_body_the_beginning_is_looked_at_and_nothing_is_lost(kind, size, settings):
+def test_of_large_json_the_beginning_is_looked_at_and_nothing_is_lost(size, settings):
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = None
-    request, raw = LARGE[kind](size)
+    raw = json.dumps({"a": ATTACK, "b": "x" * size}).encode()
+    request = factory.post("/", raw, content_type="application/json")
     assert [f.kind for f in inspect_request(request).findings] == ["sqli"]
     assert not hasattr(request, "_body"), "a large body is not read into memory"
-    if kind == "multipart":
-        assert (request.POST["q"], request.FILES["file"].size) == (ATTACK, size)
-        request.close()
-    else:
-        assert request.body == raw
+    assert request.body == raw
+
+
+@pytest.mark.parametrize("kept", [None, 20_000_000])
+def test_a_form_is_looked_at_as_far_as_django_keeps_it(kept, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = kept
+    raw = urlencode({"b": "x" * 10_000_000, "a": ATTACK}).encode()
+    request = factory.post("/", raw, content_type="application/x-www-form-urlencoded")
+    assert [f.field for f in inspect_request(request).findings] == ["form:a"]
+    assert request.body == raw
+
+
+def upload(size, value=ATTACK):
+    """A file of that size, full of what begins like a boundary, with a text field before and one behind it."""
+    file = SimpleUploadedFile("x.bin", ((b"\r\n--BoUnD" + b"x" * 990) * (size // 999 + 1))[:size])
+    return factory.post("/", {"first": "x", "file": file, "q": value})
+
+
+def events_of(request, read):
+    """(what is recorded, or what is raised) when a view reads an upload."""
+    assert inspect_request(request).findings == ()
+    events.buffer.take()
+    try:
+        read(request)
+    except SuspiciousOperation as error:
+        return type(error)
+    return [event.field for event, _count in events.buffer.take()]
+
+
+def by_django(request):
+    assert (request.POST["q"], request.FILES["file"].size) == (ATTACK, MAX_BODY + 1)
+    request.close()
+
+
+def by_a_parser_of_its_own(request):
+    """As Django REST framework does it."""
+    data, files = MultiPartParser(request.META, request, request.upload_handlers).parse()
+    files["file"].close()
+    assert data["q"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        by_django,
+        lambda request: request.read(),
+        lambda request: b"".join(iter(lambda: request.read(4_093), b"")),
+        lambda request: b"".join(request),
+        by_a_parser_of_its_own,
+    ],
+    ids=["django", "whole", "pieces", "lines", "parser"],
+)
+def test_fields_behind_a_large_file_are_seen_as_they_pass(read, perf):
+    assert events_of(upload(MAX_BODY + 1), read) == ["form:q"]
+    perf(INSPECTION="block")
+    assert events_of(upload(MAX_BODY + 1), read) is SuspiciousOperation
+    if read is not by_django:
+        assert events_of(upload(MAX_BODY + 1, "O'Reilly"), read) == []
+
+
+def test_a_torn_upload_and_one_that_somebody_reads_byte_by_byte_are_judged_once(settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 10
+    head = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n'
+    raw = head + ATTACK.encode()[:10] + b"\r\n" + head + b"x\r\n--x--\r\n"
+    for body in (raw, raw[:-9]):
+        request = factory.post("/", body, content_type="multipart/form-data; boundary=x")
+        with patch.object(inspection, "_judge_late") as judged:
+            inspect_request(request)
+            assert b"".join(iter(lambda request=request: request.read(1), b"")) == body
+        ((_request, _rules, fields),) = (call.args for call in judged.call_args_list)
+        assert [name for name, _value in fields.found] == ["q", "q"]
+        assert sum(len(value) for _name, value in fields.found) <= 10
+
+
+def test_a_blocked_upload_is_answered_400(perf, settings):
+    perf(INSPECTION="block")
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1_000
+    file = SimpleUploadedFile("x.bin", b"x" * 5_000)
+    answer = Client().post("/admin/login/", {"file": file, "username": ATTACK})
+    assert answer.status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -207,23 +286,51 @@ def test_padding_hides_nothing_in_a_body_that_django_keeps(kind):
     assert [f.field.partition(":")[2] for f in inspect_request(request).findings] == ["b"]
 
 
-def _large_json(size):
-    raw = json.dumps({"a": ATTACK, "b": "x" * size}).encode()
-    return factory.post("/", raw, content_type="application/json"), raw
+HEADS = {
+    "no file name": b'Content-Disposition: form-data; name="q"; filename=""',
+    "charset": b"Content-Disposition: form-data; name*=utf-8''q",
+    "continued": b'Content-Disposition: form-data; name*0="q"',
+    "bare": b"content-disposition:form-data;name=q",
+}
 
 
-def _large_form(size):
-    raw = urlencode({"a": ATTACK, "b": "x" * size}).encode()
-    return factory.post("/", raw, content_type="application/x-www-form-urlencoded"), raw
+def raw_post(body, content_type):
+    """A request whose body is not encoded on the way."""
+    told = {"CONTENT_LENGTH": str(len(body)), "wsgi.input": BytesIO(body), "CONTENT_TYPE": content_type}
+    return factory.generic("POST", "/", content_type=content_type, **told)
 
 
-def _large_multipart(size):
-    return factory.post(
-        "/", {"q": ATTACK, "file": SimpleUploadedFile("x.bin", b"\r\n-" * (size // 3) + b"x" * (size % 3))}
-    ), b""
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_what_is_a_field_for_django_is_a_field(head):
+    request = raw_post(
+        b"--x\r\n" + head + b"\r\n\r\n" + ATTACK.encode() + b"\r\n--x--\r\n",
+        "multipart/form-data; boundary*=utf-8''x",
+    )
+    found = inspect_request(request).findings
+    assert request.POST["q"] == ATTACK
+    assert [f.field for f in found] == ["form:q"]
 
 
-LARGE = {"json": _large_json, "form": _large_form, "multipart": _large_multipart}
+@pytest.mark.parametrize("encoding", ["cp037", "utf-16", "utf-7", "rot13", "punycode"])
+def test_no_charset_hides_a_field(encoding):
+    kind = f"multipart/form-data; boundary=x; charset={encoding}"
+    value = ATTACK.encode("utf-8" if encoding == "rot13" else encoding)
+    body = b'--x\r\nContent-Disposition: form-data; name="q"\r\n\r\n' + value + b"\r\n--x--\r\n"
+    assert [f.field for f in inspect_request(raw_post(body, kind)).findings] == ["form:q"]
+    document = json.dumps({"q": ATTACK}).encode("utf-8" if encoding == "rot13" else encoding)
+    assert inspect_request(raw_post(document, f"application/json; charset={encoding}")).findings
+
+
+def test_a_form_that_csrf_protection_has_read_is_looked_at():
+    request = factory.post("/", {"q": ATTACK, "file": SimpleUploadedFile("x", b"x")})
+    assert request.POST
+    assert [f.field for f in inspect_request(request).findings] == ["form:q"]
+
+
+def test_all_fields_that_django_takes_are_looked_at(settings):
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = 5_000
+    request = factory.post("/", {**{f"n{n}": "x" for n in range(2_000)}, "q": ATTACK})
+    assert [f.field for f in inspect_request(request).findings] == ["form:q"]
 
 
 def test_a_body_that_a_view_reads_bit_by_bit_is_whole(settings):
