@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
 from typing import Any
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from paiid_perf.security.intrusion import is_command, is_template, is_traversal
@@ -41,7 +42,7 @@ FEW = 4
 MAX_DEPTH = 200
 
 #: No attack does without one of these characters or words.
-_CHARACTERS = "<>'\"`=(;|&*#%@\\\\‘’‚‛“”„‟′″´ʼ＇＂＜+"
+_CHARACTERS = "<>'\"`=(;|&*#%@\\\\‘’‚‛“”„‟′″´ʼ＇＂＜＝（；－+"
 _SUSPECT = re.compile(f"[{_CHARACTERS}]")
 _SUSPECT_LEAF = re.compile(f"\x1f([^\x1f{_CHARACTERS}]*[{_CHARACTERS}][^\x1f]*)")
 _WORDS = (
@@ -64,16 +65,19 @@ _WORDS = (
 _PERCENT = re.compile(r"%[0-9a-f]{2}")
 _ENTITY = re.compile(r"&(?:#\d{2}|#x[0-9a-f]{2}|lt|gt|quot|apos|colon|tab|newline|lpar|amp)")
 #: A character as JavaScript, JSON and old servers escape it.
-_ESCAPED = re.compile(r"\\x([0-7][0-9a-f])|(?:\\u|%u)\{?([0-9a-f]{4})|\\(?=[01]?[0-7]{2}(?!\d))([0-7]{2,3})")
+_ESCAPED = re.compile(
+    r"\\x([0-7][0-9a-f])|(?:\\u|%u)(?:\{0{0,4})?([0-9a-f]{4}|[0-7][0-9a-f](?=\}))\}?|\\(?=[01]?[0-7]{2}(?!\d))([0-7]{2,3})"
+)
 _OCTAL = 3
 #: A character below 128 in two bytes, which strict decoders refuse and old ones take (RFC 3629 section 10).
 _OVERLONG = re.compile(r"%c([01])%([89ab][0-9a-f])")
 #: Letters kept apart by the sign that some servers drop where no two digits follow.
-_PERCENT_SPLIT = re.compile(r"(?:[a-z]%(?![0-9a-f]{2})){3}|(?:[a-z]%){4}")
-#: Characters that something on the way may write as the narrow ones (the last three by dropping a bit).
+_PERCENT_SPLIT = re.compile(r"(?:[a-z]%(?![0-9a-f]{2})){2}|(?:[a-z]%){4}")
+#: Characters that something on the way may write as the narrow ones (the last three by dropping a bit), and those
+#: that nobody sees, which it may drop. What NFKC makes of a letter, databases' collations and drivers do, too.
 _FULL_WIDTH = {
     ord(wide): narrow for wide, narrow in zip("＜＞＝（）＂＇／：；¼¾¢", '<>=()"\'/:;<>"', strict=True)
-} | {0: None}
+} | dict.fromkeys([0, 0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF])
 _ESCAPED_QUOTE = re.compile(r"\\(?=['\"])")
 _XML_VALUE = re.compile(r"=\s*\"([^\"]*)\"|=\s*'([^']*)'|>([^<>]+)<")
 
@@ -188,7 +192,8 @@ def _variants(text: str) -> Iterator[str]:
         if "\0" in once:
             yield once.replace("\0", "")
     if "+" in text and " " not in text and "://" not in text:
-        yield text.replace("+", " ")
+        spaced = text.replace("+", " ")
+        yield unquote(spaced).lower() if "%" in spaced else spaced
     if "&" in text and _ENTITY.search(text):
         yield unescape(text).lower()
     if "\\" in text and _ESCAPED_QUOTE.search(text):
@@ -198,7 +203,7 @@ def _variants(text: str) -> Iterator[str]:
     if "%" in text and _PERCENT_SPLIT.search(text):
         yield text.replace("%", "")
     if "\0" in text or not text.isascii():
-        narrow = text.translate(_FULL_WIDTH)
+        narrow = normalize("NFKC", text.translate(_FULL_WIDTH))[: 2 * len(text)].lower()
         if narrow != text:
             yield narrow
     if "/**/" in text:

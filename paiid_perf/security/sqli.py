@@ -20,13 +20,14 @@ HINTS = 6
 _DOUBLED_OR_NOT = {quote: re.compile(f"{quote}+") for quote in "'\"`"}
 #: Written so that a text matches in one way only, and bounded: ``.*?`` here would take exponential time.
 _COMMENT = r"/\*[^*]{0,99}\*+(?:[^/*][^*]{0,99}\*+){0,9}/"
-_GAP = rf"(?:\s|{_COMMENT}){{1,12}}"
+_GAP = rf"(?:\s|{_COMMENT}|(?:--|\#)[^\n]{{0,40}}\n){{1,12}}"
 
 _TOKEN = re.compile(
     rf"""
       --[^\n]* | \#(?![>-])[^\n]* | /\*!\d* | /\*.*?(?:\*/|\Z) | \*/
     | [nx]?'(?:[^'\\]|\\.|'')*(?:'|\\?\Z) | "(?:[^"\\]|\\.|"")*(?:"|\\?\Z) | `[^`]*(?:`|\Z)
     | \$(\w*)\$.*?(?:\$\1\$|\Z)
+    | \d+(?:e\d+)?(?=(?:and|or|union|having|order|group|limit)\b)
     | 0x[0-9a-f]+(?!\w) | \d+(?:\.\d*)?e[+-]?\d+ | (?:\d+\.\d*|\.\d+) | \d+(?!\w)
     | @@?[\w.$]+
     | (?:insert|replace|merge){_GAP}into\b | delete{_GAP}from\b | (?:order|group){_GAP}by\b
@@ -64,7 +65,7 @@ _WORDS: dict[str, str] = {
     "a": "all distinct top",
     "E": "select",
     "M": "from",
-    "H": "where having when on",
+    "H": "where having on",
     "L": "limit offset fetch",
     "l": "like between in",
     "j": "is isnull notnull",
@@ -250,6 +251,7 @@ _BARE = re.compile(
     | \A[1sv][;]?c?U[aEQ]
     | \A[1sv]?[&|][1sv];?c\Z
     | \A(?:1o){0,3}f[1s]=[1s],[1snf],[1snf] | \Af[1s]=[1s][EQ]1
+    | \A1of{2,9}[1svnQ,]{1,30}=[1sv]                       # 1 ^ (ascii(substr(…)) > 100)
     | \A1(?:o1)*Y | \A1(?:o1)*Unf1,                     # INTO OUTFILE, UNION VALUES ROW(1,
     """,
     re.X,
@@ -273,14 +275,15 @@ _BROKEN_OUT = re.compile(
     re.X,
 )
 #: What follows a quote that closes a value: an operator, a clause, a comment, another statement.
-#: Sums and comparisons alone, as a sentence about numbers has them.
-_MATHS = re.compile(r"\A[1n](?:o[1n])*(?:=[1n](?:o[1n])*)+(?:&[1n](?:o[1n])*(?:=[1n](?:o[1n])*)+)+\Z")
+#: Sums and comparisons alone, or at the end of a sentence about numbers.
+_TERM = r"f?[1n](?:,[1n])*(?:of?[1n](?:,[1n])*)*"
+_MATHS = re.compile(rf"\A(?:.*[nw]{{2}}p?)?{_TERM}(?:={_TERM})+(?:&{_TERM}(?:={_TERM})+)+\Z")
 #: Quotations one after the other, as a sentence has them.
 _QUOTATIONS = re.compile(r"\As(?:[&,]s)+[op]?\Z")
 #: What is true of any row although nothing is compared: ``1 or id=id``, ``1 or not 0``.
 _TAUTOLOGY = re.compile(
     r"\b(?:or|and|xor)[\s(]{1,9}([a-z_][\w.]{0,40})\s{0,9}=\s{0,9}\1(?![\w.(])"
-    r"|\A[\s'\"]{0,4}-?\d{1,12}[\s'\")]{1,9}(?:or|and|xor)(?:(?:\s{1,9}not\s{1,9}|\s{0,9}[!~])[\s!~(]{0,9}\d|[\s(]{1,9}(?:true|false|null)\s{0,9}\Z)"
+    r"|\A[\s'\"]{0,4}-?\d{1,12}[\s'\")]{1,9}(?:or|and|xor)(?:(?:\s{1,9}not\s{1,9}|\s{0,9}[!~])[\s!~(]{0,9}\d|[\s(]{1,9}(?:true|false|null)\s{0,9}(?:\Z|--|\#))"
 )
 #: Nothing but an operator between quotes, which turns a comparison of texts into arithmetic: ``'-'``.
 _QUOTED_OPERATOR = re.compile(r"\A\s{0,9}(['\"])\s{0,9}[-+*/^&|%=<>]{1,3}\s{0,9}\1[\s#;-]{0,9}\Z")
@@ -297,7 +300,8 @@ _CONTINUES = re.compile(
 _HINT = re.compile(
     r"union|select|sleep|benchmark|waitfor|outfile|dumpfile|analyse|/\*!|regexp|rlike|having|"
     r"(?:extractvalue|updatexml|load_|utl_|dbms_|xp_|sp_|pg_|lo_|dblink|randomblob|information_schema|exec)"
-    rf"|\b(?:and|or|xor|where|when)\b(?:[\s(!~+-]|(?:\#|--)[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
+    r"|\b(?:or|and)\s{1,9}(?:true|false|null)\b|\d\s{0,4}[-+*/%^|&]\s{0,4}\(\s{0,4}(?:[a-z_]{2,20}\s{0,2}\(){2}"
+    rf"|(?:\b|(?<=\d))(?:and|or|xor|where|when)\b(?:[\s(!~+-]|(?:\#|--)[^\n]{{0,40}}\n|not\b|binary\b|{_COMMENT}){{0,12}}(?:[\d'\"@`.]|[\w.]+[\s)]*(?:[=<>(!~]|\b(?:like|is|"
     r"in|between|not|regexp|rlike)\b))"
     r"|(?:&&|\|\|)|;\s*(?:drop|create|alter|truncate|insert|update|delete|declare|set|exec|merge|begin|if|grant|revoke|shutdown|do|backup|attach|handler|prepare|call|copy|kill|flush|lock|analyze|reset|show|explain|pragma|dbcc|raiserror|while|rename|load|bulk|backup)\b|\bi?if\s{0,4}\(\s{0,4}[\d'\"]"
     r"|\A\s{0,8}-?\d{1,12}\W{1,8}(?:order|group|update|insert|delete|limit)\b|like|\bnot\s+in",
@@ -307,16 +311,28 @@ _HINT = re.compile(
 _MENTIONED = re.compile(
     r"(?<![^\s(])(['\"])(?:and|or|xor|not|like|in|is|between|union|select|where|having|exec|if|=|==|!=|<|>)\1(?=[\s.,:?)]|\Z)(?!\s*(?:['\"\d(=]|\Z))"
 )
+#: A quotation in a sentence, which goes on with a word that no statement would: the docs say "update … set" is.
+_QUOTATION = re.compile(
+    r"(?<=[a-z,:]\s)(['\"])(?=[a-z])[^'\"#;]{3,200}\1(?=\s{1,9}(?!(?:and|or|xor|r?like|regexp|in|is\s{1,9}(?:not|null|true|false)|between|"
+    r"not|null|union|except|minus|intersect|having|where|order|group|limit|offset|into|procedure|collate|from|as|then|else|"
+    r"when|end|for|div|mod|sounds|asc|desc)\b)[a-z]{2,})"
+)
+#: What stands before an operator that is spoken of at the end: unexpected token '<'
+_SENTENCE = re.compile(r"(?:[a-z]{2,}[:,]?\s{1,4}){3}\Z")
+_OPERATOR_ALONE = re.compile(r"\As[=o|]S\Z")
 #: A link within a page, or a colour, in an attribute.
 _FRAGMENT = re.compile(r"=\s{0,3}(['\"])#[\w-]{0,60}\1")
 #: A quotation as old manuals print it: `like this'.
 _OLD_QUOTATION = re.compile(r"`([\w.,+*/:<> -]{1,60})'(?!')")
+#: Control characters that SQL Server takes for spaces.
+_SPACE = re.compile(r"[\x01-\x08\x0e-\x1f]")
 _QUOTES = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′´ʼ＇`", "'"),
         **dict.fromkeys("“”„‟″＂", '"'),
         **dict.fromkeys("–—", "--"),
-        "\xa0": " ",
+        # Also what stands for a byte that is no UTF-8, such as Latin-1's hard space.
+        **dict.fromkeys("\xa0\ufffd", " "),
     }
 )
 
@@ -325,8 +341,10 @@ def is_sqli(text: str) -> bool:
     """Whether a (lower-cased, decoded) value changes the tokens of a statement it is put into."""
     if not text.isascii():
         text = text.translate(_QUOTES)
+    if not text.isprintable():
+        text = _SPACE.sub(" ", text)
     if "'" in text or '"' in text:
-        text = _MENTIONED.sub("it", text)
+        text = _QUOTATION.sub("it", _MENTIONED.sub("it", text))
         text = _FRAGMENT.sub("=it", text) if "#" in text else text
     if "`" in text and "'" in text:
         text = _OLD_QUOTATION.sub(r'"\1"', text)
@@ -369,6 +387,8 @@ def _breaks_out(text: str, quote: str) -> bool:
     if letters[-1:] == "S" and quote not in rest:
         # Opened by another kind of quote, it does not take up the one that the statement closes with: 6' 2".
         letters = letters[:-1] + "p"
+    if _OPERATOR_ALONE.match(letters) and _SENTENCE.search(text, max(0, closing - 120), closing):
+        return False
     return bool((quote != "`" and _BROKEN_OUT.search(letters)) or _ANYWHERE.search(letters))
 
 
