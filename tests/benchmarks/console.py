@@ -47,6 +47,7 @@ PAGES = {
     "scores": "score/",
     "cache 24h": "metric/cache/?window=24h",
     "system 24h": "metric/system/?window=24h",
+    "outlook": "metric/outlook/",
     "database 24h": "metric/database/?window=24h",
     "settings": "metric/settings/",
 }
