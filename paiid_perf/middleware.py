@@ -127,6 +127,11 @@ def policy(passage: Passage) -> Policy:
         return passage.leave(headers.forbidden(passage.request))
     if not safe and (seconds := blocks.must_wait(passage.address)):
         return passage.leave(headers.slow_down(passage.request, seconds))
+    if passage.endpoint.is_plain:  # all that it has is to be recorded
+        started = perf_counter()
+        response = yield VIEW
+        passage.timing.view = (perf_counter() - started) * 1000
+        return passage.leave(response)
     if passage.depends_on_user():
         yield MeetUser(passage.request)
     question = passage.question(limited=not safe)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import environ
 import hypothesis
 import pytest
+from django.utils import translation
 
 if TYPE_CHECKING:
     from project.embedded import Servers
@@ -103,6 +104,13 @@ def redis_cache(valkey_url: str, settings: Any) -> Iterator[Any]:
         stack.callback(redis_gate.forget)
         stack.callback(client.connection_pool.disconnect)
         yield client
+
+
+@pytest.fixture(autouse=True)
+def _no_language_is_left() -> Iterator[None]:
+    """LocaleMiddleware leaves a request's language to its thread, where the next request brings its own."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from django.http import HttpRequest
@@ -36,6 +36,11 @@ class Endpoint:
     """For so long past its TTL an answer is given while a new one is computed."""
     kept_ms: int = 0
     """For so long past its TTL it is kept (for when the view fails, too)."""
+    is_plain: bool = field(init=False, default=True)
+    """Whether nobody has to be asked about it: it is neither limited nor cached."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_plain", not (self.rate or self.strategy))
 
     @property
     def name(self) -> str:

@@ -92,7 +92,7 @@ class Passage:
 
     def depends_on_user(self) -> bool:
         """Whether what comes may depend on a user who has not been looked up yet."""
-        return bool(self.endpoint.strategy or self.endpoint.rate) and is_unknown(self.request)
+        return is_unknown(self.request)
 
     def question(self, limited: bool) -> Question | None:
         """What to ask the store; None where there is nothing to ask."""

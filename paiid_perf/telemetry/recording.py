@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
 
@@ -44,16 +43,6 @@ COUNT, OBSERVE, GAUGE = range(3)
 #: One finished request: when, ``GET route/template/``, its status, ms, queries, ms in the database, bytes. A plain
 #: tuple: a named one takes twice as long to make, in every request.
 RequestSeen = tuple[float, str, int, float, int, float, int]
-
-
-@dataclass(slots=True)
-class Answers:
-    """The requests of one endpoint, minute and status class that are folded at once."""
-
-    ms: list[float] = field(default_factory=list)
-    queries: int = 0
-    db_ms: float = 0.0
-    size: int = 0
 
 
 class Recorder:
@@ -124,32 +113,21 @@ class Recorder:
                     self._fold_event(at, COUNT, "telemetry.dropped", sinks.UNSOUND, 1)
 
     def _fold_requests(self) -> None:
-        # One look-up a request; the series are looked up once for each endpoint.
-        seen: dict[tuple[int, str, int], Answers] = {}
+        # Sorted only, one by one; what there is to add up is added up for all of an endpoint at once.
+        seen: defaultdict[tuple[int, str, int], list[RequestSeen]] = defaultdict(list)
         take = self._requests.popleft
         for _ in range(len(self._requests)):
-            at, endpoint, status, ms, queries, db_ms, size = take()
-            key = int(at) // 60 * 60, endpoint, status // 100
-            answers = seen.get(key)
-            if answers is None:
-                answers = seen[key] = Answers()
-            answers.ms.append(ms)
-            answers.queries += queries
-            answers.db_ms += db_ms
-            answers.size += size
-        for (minute, endpoint, status), answers in seen.items():
-            self._fold_answers(minute, endpoint, status, answers)
+            request = take()
+            seen[int(request[0]) // 60, request[1], request[2] // 100].append(request)
+        for (minute, endpoint, status), requests in seen.items():
+            self._fold_answers(minute * 60, endpoint, status, requests)
 
-    def _fold_answers(self, minute: int, endpoint: str, status: int, answers: Answers) -> None:
-        seen = len(answers.ms)
-        buckets = Counter(map(bucket_of, answers.ms))
-        self._cell(minute, "api.latency_ms", f"{endpoint} {status}xx").add(seen, sum(answers.ms), buckets)
-        for name, total in (
-            ("api.queries", answers.queries),
-            ("api.db_ms", answers.db_ms),
-            ("api.bytes", answers.size),
-        ):
-            self._cell(minute, name, endpoint).add(seen, total, {})
+    def _fold_answers(self, minute: int, endpoint: str, status: int, requests: list[RequestSeen]) -> None:
+        _at, _endpoint, _status, ms, queries, db_ms, size = zip(*requests, strict=True)
+        seen, buckets = len(requests), Counter(map(bucket_of, ms))
+        self._cell(minute, "api.latency_ms", f"{endpoint} {status}xx").add(seen, sum(ms), buckets)
+        for name, totals in (("api.queries", queries), ("api.db_ms", db_ms), ("api.bytes", size)):
+            self._cell(minute, name, endpoint).add(seen, sum(totals), {})
 
     def _fold_event(self, at: float, kind: int, name: str, subject: str, value: float) -> None:
         if not isfinite(value):
