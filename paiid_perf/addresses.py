@@ -17,6 +17,8 @@ Network = IPv4Network | IPv6Network
 REMEMBERED = 8_192
 #: Hops of X-Forwarded-For that are looked at, from the right.
 MAX_HOPS = 20
+#: Characters of X-Forwarded-For that hold them.
+MAX_HEADER = 1_024
 IPV6_PREFIX = 64
 
 
@@ -48,7 +50,6 @@ def is_in(address: str, texts: tuple[str, ...]) -> bool:
     return parsed is not None and any(parsed in network for network in networks(texts))
 
 
-@lru_cache(maxsize=REMEMBERED)
 def client(remote: str, forwarded: str, trusted: tuple[str, ...]) -> str:
     """The client's address, normalised; "" where there is none.
 
@@ -57,6 +58,12 @@ def client(remote: str, forwarded: str, trusted: tuple[str, ...]) -> str:
         forwarded: the header X-Forwarded-For.
         trusted: the networks of the proxies in front.
     """
+    # Of a header that a client makes long, the end: all of them together are not to fill the memory.
+    return _client(remote, forwarded[-MAX_HEADER:] if trusted else "", trusted)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _client(remote: str, forwarded: str, trusted: tuple[str, ...]) -> str:
     address = parse(remote)
     if not trusted:
         return "" if address is None else str(address)

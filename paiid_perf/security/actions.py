@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from django.db import DatabaseError, models
+from django.contrib.auth import get_user_model
+from django.db import DatabaseError, DataError, IntegrityError, models
 from django.utils import timezone
 
 from paiid_perf.conf import Settings, get_settings
@@ -36,12 +39,35 @@ def flush_events() -> int:
     if not taken:
         return 0
     try:
-        chain.append([_row(event, count) for event, count in taken])
+        _write(taken)
     except DatabaseError:
         buffer.put_back(taken)
         raise
     respond({event.address for event, _count in taken if event.address}, timezone.now(), get_settings())
     return len(taken)
+
+
+#: What a row that no table takes raises; a database that is away raises something else.
+_UNFIT = (IntegrityError, DataError, ValueError)
+
+
+def _write(taken: Sequence[tuple[SecurityEventData, int]]) -> None:
+    """Add the rows to the chain; one that cannot be written keeps no other back."""
+    try:
+        chain.append([_row(event, count) for event, count in taken])
+    except _UNFIT:
+        # The usual cause: a user was deleted before what they did was written down.
+        who = {event.user_id for event, _count in taken if event.user_id is not None}
+        there = set(get_user_model()._default_manager.filter(pk__in=who).values_list("pk", flat=True))
+        for event, count in taken:
+            _write_alone(event if event.user_id in there else replace(event, user_id=None), count)
+
+
+def _write_alone(event: SecurityEventData, count: int) -> None:
+    try:
+        chain.append([_row(event, count)])
+    except _UNFIT:
+        logger.exception("An event of the kind %s cannot be written down.", event.kind)
 
 
 def _row(event: SecurityEventData, count: int) -> SecurityEvent:

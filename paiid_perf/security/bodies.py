@@ -51,6 +51,12 @@ def body_of(request: HttpRequest, limit: int = MAX_BODY) -> tuple[bytes, bool]:
         return b"", True
 
 
+def begins_like_json(request: HttpRequest) -> bool:
+    """Whether a body that does not say so may be JSON: many views read theirs whatever its type is."""
+    head = request._body[:PEEK] if hasattr(request, "_body") else _peek(request)[0]
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+
+
 def kept_size() -> int:
     """The bytes of fields that Django keeps of a request."""
     kept = settings.DATA_UPLOAD_MAX_MEMORY_SIZE

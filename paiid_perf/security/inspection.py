@@ -24,6 +24,7 @@ from paiid_perf.security.bodies import (
     MAX_BODY,
     MAX_FORM,
     MAX_STRINGS,
+    begins_like_json,
     body_of,
     parse_json,
     readings,
@@ -48,10 +49,9 @@ _PARTS = frozenset({"path", "query", "headers", "body"})
 _FORM = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
 _FORMS = frozenset({_FORM, _MULTIPART})
-#: Bodies without a type, or of this one, are read as JSON where they begin like it: many views do.
-_UNTYPED = frozenset({"", "text/plain"})
-_JSON = _UNTYPED | {"application/json"}
 _SEVERITY: dict[str, Severity] = {**dict.fromkeys(KINDS, "high"), "duplicate_key": "low"}
+#: Characters of a field's name that is remembered.
+MAX_NAME = 200
 #: Headers that a request may have: servers allow 100 (gunicorn) or less.
 MAX_HEADERS = 200
 View = TypeVar("View", bound=Callable[..., Any])
@@ -186,7 +186,7 @@ def _headers(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
         yield Finding("headers", "headers", limit=MAX_HEADERS)
     for name in rules.headers:
         value = request.META.get(_meta_name(name), "")
-        if value and _in_header(value):
+        if value and _in_header(value[:FULL]):
             yield from _judge("header", [(name, value)])
 
 
@@ -198,35 +198,43 @@ def _meta_name(header: str) -> str:
 @lru_cache(maxsize=2_048)
 def _in_header(value: str) -> frozenset[str]:
     """The same few values come with most requests."""
-    return detect(value[:FULL])
+    return detect(value)
 
 
 def _body(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
-    if request.method not in _BODY_METHODS or request.content_type is None:
+    # Any method may have a body, and a view may read it.
+    if request.content_type is None or not (request.method in _BODY_METHODS or _declares_body(request)):
         return iter(())
     kind = request.content_type
-    if kind in _FORMS and hasattr(request, "_post"):
+    if kind in _FORMS and request.method == "POST" and hasattr(request, "_post"):
         # Somebody before us (as CSRF protection does) has had it read.
         return _judge("form", _pairs(request.POST, rules.exempt), rules.lengths)
     if kind == _MULTIPART:
         return _multipart(request, rules)
-    read = _form if kind == _FORM else _json if kind in _JSON or kind.endswith("+json") else None
-    if read is None:
+    is_json = kind == "application/json" or kind.endswith("+json")
+    if not is_json and kind != _FORM and not begins_like_json(request):
         return iter(())
     body, is_all = body_of(request, MAX_FORM if kind == _FORM else MAX_BODY)
-    if not body or (kind in _UNTYPED and body.lstrip()[:1] not in (b"{", b"[")):
+    if not body:
         return iter(())
     if "HTTP_CONTENT_ENCODING" in request.META and not _is_utf8(body):
         # Compressed, for somebody behind us to open; what is there is opened by nobody here.
         return iter(())
-    return read(request, rules, body, is_all)
+    return (_form if kind == _FORM else _json)(request, rules, body, is_all)
+
+
+def _declares_body(request: HttpRequest) -> bool:
+    meta = request.META
+    return meta.get("CONTENT_LENGTH") not in (None, "", "0") or "HTTP_TRANSFER_ENCODING" in meta
 
 
 def _form(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
     if is_all and hasattr(request, "_body"):
-        if b"%" in body and _has_replaced(request.POST) and not _is_utf8(unquote_to_bytes(body)):
+        # Django parses the forms of POST alone; other parsers take any method's.
+        data = request.POST if request.method == "POST" else QueryDict(body, encoding="utf-8")
+        if b"%" in body and _has_replaced(data) and not _is_utf8(unquote_to_bytes(body)):
             return iter([Finding("encoding", "form")])
-        return _judge("form", _pairs(request.POST, rules.exempt), rules.lengths)
+        return _judge("form", _pairs(data, rules.exempt), rules.lengths)
     pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None)
     return _judge("form", _not_exempt(pairs[:MAX_STRINGS], rules.exempt), rules.lengths)
 
@@ -266,7 +274,9 @@ def _json(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iter
         text = body.decode("utf-8", "replace")
         return _judge("json", (("", value) for value in strings_of(text)))
     if not _is_utf8(body):
-        return iter([Finding("encoding", "json")])
+        # What says nothing of JSON may be anything.
+        is_json = (request.content_type or "").endswith("json")
+        return iter([Finding("encoding", "json")] if is_json else [])
     return chain.from_iterable(_json_text(text, rules) for text in readings(body, request.encoding))
 
 
@@ -277,8 +287,11 @@ def _json_text(text: bytes | str, rules: Rules) -> Iterator[Finding]:
     except RecursionError:
         return iter([Finding("depth", "json")])
     except ValueError as error:
-        # Not JSON: the view will say so. Too deep: nobody will.
-        return iter([Finding("depth", "json")] if str(error) == "nested too deep" else [])
+        if str(error) == "nested too deep":
+            return iter([Finding("depth", "json")])
+        # Not JSON for us; another parser may take it (lines of JSON, comments, long numbers).
+        told = text if isinstance(text, str) else text.decode()
+        return _judge("json", (("", value) for value in strings_of(told)))
     found = iter([Finding("duplicate_key", "json")] if twice else [])
     suspicious = suspects(values)
     wanted = None if rules.lengths else {*suspicious, *(value for value in values if "\0" in value)}
@@ -355,10 +368,17 @@ def _limit(name: str, value: str, lengths: Mapping[str, int]) -> int | None:
     return lengths.get(last, lengths.get("*"))
 
 
-@lru_cache(maxsize=4_096)
 def _is_exempt(name: str, names: tuple[str, ...]) -> bool:
+    # A client chooses the names: long ones are not remembered, or they would fill the memory.
+    return _names_exempt(name, names) if len(name) <= MAX_NAME else _holds_one(name, names)
+
+
+def _holds_one(name: str, names: tuple[str, ...]) -> bool:
     lowered = name.lower()
     return any(part in lowered for part in names)
+
+
+_names_exempt = lru_cache(maxsize=4_096)(_holds_one)
 
 
 def _pairs(data: QueryDict, names: tuple[str, ...]) -> Values:

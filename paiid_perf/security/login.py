@@ -41,6 +41,8 @@ logger = logging.getLogger("paiid_perf")
 #: A name may be tried from anywhere this many times as often as from one place before strangers have to wait, and
 #: this many times as many attempts may be under way from one address.
 USER_FACTOR = 4
+#: Characters of a name that count: what is longer is nobody's, and may take neither time nor memory.
+MAX_NAME = 512
 #: How long the address that somebody logged in from counts as theirs.
 KNOWN_FOR = timedelta(days=30)
 
@@ -100,8 +102,10 @@ _UNCOUNTED: Full = frozenset({"uncounted"})
 
 def normalised(name: str) -> str:
     """The name as it is counted: NFKC, case folded, no spaces at its ends (``Ａlice `` is ``alice``)."""
+    name = name[:MAX_NAME]
     if name.isascii():
         return name.lower().strip()
+    name = name.encode("utf-8", "replace").decode()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold()).strip()
 
 

@@ -14,7 +14,8 @@ _SYNTAX_WORDS = """
 _SYNTAX = frozenset(_SYNTAX_WORDS.split())
 _WORD = re.compile(r"[^\W\d_]+")
 _DIGIT = re.compile(r"\d")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+#: What no log line, and no column, can hold: control characters, and halves of a pair that is no character.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029\ud800-\udfff]+")
 
 
 def redact(value: str, length: int = 80) -> str:

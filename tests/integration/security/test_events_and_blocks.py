@@ -9,6 +9,7 @@ from datetime import timedelta
 from unittest.mock import patch
 
 import pytest
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError
 from django.test import RequestFactory
 from django.utils import timezone
@@ -16,11 +17,13 @@ from django.utils import timezone
 from paiid_perf.conf import get_settings
 from paiid_perf.exceptions import ActionRefused
 from paiid_perf.models import BlockedAddress, LoginFailure, SecurityEvent, UserSession
-from paiid_perf.security import actions, background, blocks, recorders
+from paiid_perf.security import actions, background, blocks, chain, recorders
 from paiid_perf.security.blocks import ban, is_blocked, must_wait, unban
 from paiid_perf.security.events import CAPACITY, buffer, record_event
+from paiid_perf.security.inspection import inspect_request
 
 HOUR = timedelta(hours=1)
+ATTACK = "x' OR 'a'='a' --"
 
 
 def banned(network, **values):
@@ -279,3 +282,39 @@ def test_old_rows_are_pruned():
     BlockedAddress.objects.create(network="203.0.113.7", expires_at=now - HOUR)
     assert actions.prune(get_settings(), now) == {"events": 1, "failures": 1, "blocks": 1, "sessions": 0}
     assert SecurityEvent.objects.get().kind == "y"
+
+
+@pytest.mark.django_db
+def test_no_event_keeps_the_others_from_being_written():
+    """Halves of characters, which no column holds, and a user who is gone before what they did is written."""
+    for document in ({"\ud800": ATTACK}, {"a": ATTACK + "\udfff"}):
+        request = RequestFactory().post("/", json.dumps(document), content_type="application/json")
+        assert inspect_request(request).findings
+    actions.flush_events()
+    assert sorted(SecurityEvent.objects.values_list("field", flat=True)) == ["json: ", "json:a"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_deletes_their_account_is_no_end_of_events():
+    user = get_user_model().objects.create_user("bob")
+    record_event("login", "info", address="203.0.113.7", user_id=user.pk)
+    record_event("other", "info", address="203.0.113.7")
+    user.delete()
+    actions.flush_events()
+    assert sorted(SecurityEvent.objects.values_list("kind", "user")) == [("login", None), ("other", None)]
+    assert chain.verify().why == ""
+
+
+@pytest.mark.django_db
+def test_one_row_that_fits_no_table_is_left_out_alone():
+    record_event("good", "info", address="203.0.113.7")
+    record_event("bad", "info", address="203.0.113.7")
+    fits = actions._row
+    with patch.object(actions, "_row", side_effect=lambda event, count: _misfit(fits(event, count))):
+        actions.flush_events()
+    assert list(SecurityEvent.objects.values_list("kind", flat=True)) == ["good"]
+
+
+def _misfit(row):
+    row.kind = row.kind if row.kind == "good" else "x" * 99
+    return row

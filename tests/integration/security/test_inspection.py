@@ -17,6 +17,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import connection
 from django.http.multipartparser import MultiPartParser
 from django.test import Client, RequestFactory
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 from django.test.utils import CaptureQueriesContext
 
 from paiid_perf.models import SecurityEvent
@@ -366,6 +367,59 @@ def test_json_without_a_type_is_json_and_broken_json_is_the_views_business():
         assert [f.field for f in inspect_request(request).findings] == ["json:a"]
     assert inspect_request(factory.post("/", b"{broken", content_type="application/json")).action == "allow"
     assert inspect_request(factory.post("/", ATTACK, content_type="text/plain")).action == "allow"
+
+
+FORM = "application/x-www-form-urlencoded"
+BODIES = {
+    FORM: urlencode({"q": ATTACK}),
+    "application/json": json.dumps({"q": ATTACK}),
+    "application/octet-stream": json.dumps({"q": ATTACK}),
+    "text/json": json.dumps([ATTACK]),
+    "application/x-ndjson": json.dumps({"q": 1}) + "\n" + json.dumps({"q": ATTACK}),
+    MULTIPART_CONTENT: encode_multipart(BOUNDARY, {"q": ATTACK}),
+}
+
+
+@pytest.mark.parametrize("is_read", [False, True], ids=["unread", "read"])
+@pytest.mark.parametrize("kind", BODIES)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "GET", "LINK"])
+def test_neither_method_nor_type_hides_a_body(method, kind, is_read):
+    request = factory.generic(method, "/", BODIES[kind], content_type=kind)
+    if is_read:
+        assert not request.POST
+    assert [f.kind for f in inspect_request(request).findings] == ["sqli"]
+    assert kind == MULTIPART_CONTENT or request.body == str(BODIES[kind]).encode()
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        '{"n":' + "9" * 5_000 + ',"q":"@"}',
+        '{"q":"@",}',
+        '// c\n{"q":"@"}',
+        '\ufeff{"q":"@"}',
+        '{"q":"@"}{}',
+    ],
+    ids=["long number", "comma", "comment", "mark", "two"],
+)
+def test_what_another_parser_takes_for_json_is_looked_at(document):
+    body = document.replace("@", ATTACK)
+    assert inspect_request(factory.post("/", body, content_type="application/json")).findings
+
+
+def test_an_image_is_not_read_and_streams_on():
+    image = b"\x89PNG" + bytes(range(256)) * 1_000
+    request = factory.put("/", image, content_type="image/png")
+    assert inspect_request(request).action == "allow"
+    assert not hasattr(request, "_body")
+    assert request.read() == image
+
+
+def test_long_names_fill_no_memory():
+    inspection._names_exempt.cache_clear()
+    for number in range(5):
+        inspect_request(get({f"{number}" + "x" * 10_000: "x"}))
+    assert inspection._names_exempt.cache_info().currsize == 0
 
 
 def test_a_key_twice_is_an_event_and_hides_nothing():

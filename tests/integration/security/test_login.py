@@ -21,6 +21,7 @@ from paiid_perf.models import LoginFailure, SecurityEvent
 from paiid_perf.security import actions, login, refusals
 from paiid_perf.security.forms import LimitedPasswordResetForm
 from paiid_perf.security.login import normalised
+from paiid_perf.security.types import Rate
 
 pytestmark = pytest.mark.django_db
 GOOD, BAD = "correct horse battery staple", "wrong"
@@ -158,6 +159,17 @@ def test_variants_of_a_name_are_one_name(store, alice):
         attempt(name, address=f"198.51.100.{number}")
     assert not attempt("alice", GOOD, "203.0.113.99"), "20 failures from anywhere lock the name for strangers"
     assert normalised("ＡLICE ") == "alice"
+
+
+def test_neither_long_nor_broken_names_do_harm(store):
+    """A name of megabytes takes as long as a short one, and half a character is a name that nobody has."""
+    assert len(normalised("\ufdfa" * 2_000_000)) < 20 * login.MAX_NAME
+    assert login.mark("\ud800").startswith("name:")
+    request = RequestFactory().post("/", REMOTE_ADDR="203.0.113.7")
+    for _ in range(7):
+        assert authenticate(request, username="x" * 1_000_000, password=BAD) is None
+    counted = login.login_tiers("x" * 600, "203.0.113.7", Rate(5, 60))
+    assert counted == login.login_tiers("x" * 700, "203.0.113.7", Rate(5, 60))
 
 
 def test_strangers_cannot_lock_the_owner_out_of_a_known_place(store, alice):
