@@ -15,9 +15,11 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from ipaddress import ip_network
 from typing import Any, cast
 
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.db import DatabaseError, router, transaction
 from django.db.models import F
 from django.http import HttpRequest
@@ -325,13 +327,23 @@ def _counts(counted: Sequence[Tier]) -> list[tuple[Tier, int]]:
 
 
 def _is_known(name: str, address: str) -> bool:
-    """Whether the user logged in from this address of late (asked only once the name's tries are used up)."""
+    """Whether the user logged in from this network of late (asked only once the name's tries are used up)."""
+    if not address:
+        return False
+    place = ip_network(caller(address))
     recent = SecurityEvent.objects.filter(
-        kind="login", address=address or None, at__gt=timezone.now() - KNOWN_FOR, user__isnull=False
+        kind="login",
+        address__range=(str(place.network_address), str(place.broadcast_address)),
+        at__gt=timezone.now() - KNOWN_FOR,
+        user__isnull=False,
     ).select_related("user")
+    as_written = {f"user__{get_user_model().USERNAME_FIELD}__iexact": name[:MAX_NAME].strip()}
     try:
-        return any(normalised(_name_of(event.user)) == normalised(name) for event in recent[:50])
-    except DatabaseError:
+        # Many may share the place: the name as it is written first, and of the newest any that counts as the same.
+        return recent.filter(**as_written).exists() or any(
+            normalised(_name_of(event.user)) == normalised(name) for event in recent.order_by("-at")[:50]
+        )
+    except (DatabaseError, ValueError):
         return False
 
 
@@ -344,7 +356,5 @@ def user_name(credentials: Mapping[str, Any]) -> str:
     named = credentials.get("username")
     if named:
         return str(named)
-    from django.contrib.auth import get_user_model
-
     field = get_user_model().USERNAME_FIELD
     return str(credentials.get(field) or credentials.get("email") or "")

@@ -184,6 +184,23 @@ def test_strangers_cannot_lock_the_owner_out_of_a_known_place(store, alice):
     assert attempt("alice", GOOD, "192.0.2.10")
 
 
+@pytest.mark.parametrize(
+    ("at_home", "later"), [("203.0.113.7", "203.0.113.7"), ("2001:db8:1:2::a", "2001:db8:1:2:ffff::b")]
+)
+def test_a_place_that_many_share_is_known_to_each(store, alice, at_home, later):
+    """More logins of others than are looked through, and an IPv6 device's address of another day."""
+    bob, now = get_user_model().objects.create_user("bob"), timezone.now()
+    logins = [(alice, now - timedelta(days=9)), *[(bob, now)] * 60]
+    SecurityEvent.objects.bulk_create(
+        SecurityEvent(at=at, kind="login", severity="info", address=at_home, user=who) for who, at in logins
+    )
+    for number in range(25):
+        attempt(address=f"198.51.100.{number}")
+    assert not attempt(password=GOOD, address="198.51.100.200"), "strangers used up the name"
+    assert not attempt(password=GOOD, address="2001:db8:9::1"), "no other place is known"
+    assert attempt(password=GOOD, address=later)
+
+
 def test_an_ipv6_attacker_cannot_rotate_within_its_network(store, alice):
     for number in range(5):
         attempt(f"nobody-{number}", address=f"2001:db8:1:2::{number + 1:x}")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import pytest
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.exceptions import ValidationError
+from django.utils.crypto import pbkdf2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,3 +184,18 @@ def test_what_departs_from_asvs_is_named_by_its_clause(
     policy: tuple[bool, bool, int | None], clauses: list[str]
 ) -> None:
     assert [clause.split()[1] for clause in departures(*policy)] == clauses
+
+
+@pytest.mark.parametrize(("password", "cost"), [("plain ascii", 1), ("ﬁne", 2)])
+def test_checking_a_password_takes_as_many_hashes_as_hashing_it_in_vain(password, cost):
+    """Or time would tell whose name exists: Django hashes once for a name that nobody has."""
+    hasher = NormalisingPBKDF2PasswordHasher()
+    hasher.iterations = 1
+    stored = hasher.encode("another", "salt")
+    for work in (lambda: hasher.encode(password, "salt"), lambda: hasher.verify(password, stored)):
+        with patch("django.contrib.auth.hashers.pbkdf2", side_effect=pbkdf2) as hashed:
+            work()
+        assert hashed.call_count == cost
+    assert hasher.verify(password, hasher.encode(password, "salt"))
+    assert hasher.verify(password, PBKDF2PasswordHasher().encode(password, "salt", 1))
+    assert not hasher.verify(password + "x", stored)
