@@ -40,7 +40,7 @@ EXPECTED = {
         endpointrule_changelist recommendation_changelist recommendation_change recommendation_history
         recommendation_state optimizationrun_changelist optimizationrun_change optimizationrun_history score_changelist
         securityevent_changelist blockedaddress_changelist usersession_changelist endpoints endpoint database queries
-        query outlook cache settings system report run_progress security
+        query query_state outlook cache settings system report run_progress security
     """,
     # Nobody adds what is recorded.
     (302, 302, 403, 403, 403): """
@@ -81,6 +81,7 @@ def addresses(rec, a_run, an_alert, a_score, monkeypatch):
         "paiid_perf_recommendation_state": [rec.pk],
         "paiid_perf_alert_acknowledge": [an_alert.pk],
         "paiid_perf_query": ["1"],
+        "paiid_perf_query_state": ["1"],
         "paiid_perf_unblock": [1],
         "paiid_perf_cache_clear": ["standard"],
     }
