@@ -247,16 +247,23 @@ def _add_to_rows(counted: Iterable[Tier]) -> dict[Tier, int]:
     """The counters' values after one more each; atomic through the rows' locks, taken in the keys' order, so that two
     attempts never wait for each other (to be called within a transaction)."""
     now, ordered = timezone.now(), sorted(counted, key=lambda tier: tier.key)
+    rows = _locked_rows(ordered, now)
+    if len(rows) < len(ordered):
+        # Retention took one that had run out, between the two statements; now it is there anew.
+        rows = _locked_rows(ordered, now)
+    for tier in ordered:
+        _add_one(rows[tier.key], tier.rate.seconds, now)
+    LoginFailure.objects.bulk_update(rows.values(), ["count", "window_ends_at"])
+    return {tier: rows[tier.key].count for tier in ordered}
+
+
+def _locked_rows(ordered: Sequence[Tier], now: datetime) -> dict[str, LoginFailure]:
     LoginFailure.objects.bulk_create(
         [LoginFailure(key=tier.key, window_ends_at=now, count=0) for tier in ordered], ignore_conflicts=True
     )
     keys = [tier.key for tier in ordered]
     locked = LoginFailure.objects.select_for_update().filter(key__in=keys).order_by("key")
-    rows = {row.key: row for row in locked}
-    for tier in ordered:
-        _add_one(rows[tier.key], tier.rate.seconds, now)
-    LoginFailure.objects.bulk_update(rows.values(), ["count", "window_ends_at"])
-    return {tier: rows[tier.key].count for tier in ordered}
+    return {row.key: row for row in locked}
 
 
 def _add_one(row: LoginFailure, seconds: int, now: datetime) -> None:

@@ -15,7 +15,7 @@ _ENDS = 1_024
 _WINDOW = 120
 _WINDOWS = 9
 #: What reading the values of one document may cost: characters, and COST for each value (together some milliseconds).
-BUDGET = 2_000
+BUDGET = 1_700
 COST = 20
 #: Past it, values longer than this are read around signs of an attack, in this many places.
 WHOLE = 400

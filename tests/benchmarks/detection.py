@@ -34,6 +34,8 @@ HOSTILE = (
     "]('", "',1", "\t", "'\t", "\n", "../", "..\\", "a/", "; ", ";cat ", "cat ", "$(", "${", "{{", "{{1", "{%", "`id",
     "curl -a ", ";curl -a ", "__", "/etc/", "<%", "#set(", "or a", "1 or not ", "window[", "eval(", "file:", "%25",
     "\\74", "a%", "%c0%bc", "`a'", '"or" ', "'-", "and--\n", "case when ", ";show ", ".map(", "in alert", "constructor",
+    "ﷺ'", "ＡＮＤ", "(select(f(", "1 ^ (a (b (", "and--x\n", "update--\n", "%5C%27+", "\\u{27}", "\u200b'", "\x01'",
+    "say 'aa b' is ",
 )  # fmt: skip
 #: The naive detector of many tutorials, for comparison.
 NAIVE = {

@@ -118,6 +118,19 @@ def test_a_failure_takes_few_statements(dead_redis, alice):
     assert 0 < len(asked) <= 7, asked
 
 
+def test_a_row_that_retention_takes_meanwhile_is_made_anew(dead_redis, alice):
+    real, calls = LoginFailure.objects.bulk_create, []
+
+    def late(*args, **kwargs):
+        calls.append(args)
+        return real(*args, **kwargs) if len(calls) > 1 else None
+
+    with patch.object(LoginFailure.objects, "bulk_create", side_effect=late):
+        assert attempt(password=GOOD)
+    assert [attempt() for _ in range(5)] == [False] * 5
+    assert not attempt(password=GOOD)
+
+
 def test_five_failures_lock_the_admin(store, alice):
     client = Client(REMOTE_ADDR="203.0.113.7")
     for _ in range(5):
