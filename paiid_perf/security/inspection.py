@@ -162,6 +162,9 @@ def _findings(request: HttpRequest, exempt: frozenset[str], rules: Rules) -> Ite
                 yield from read(request, rules)
             except TooManyFieldsSent:
                 yield Finding("fields", part)
+            except Exception:
+                # What is wrong with one part keeps no other from being looked at.
+                logger.exception("The %s of a request was not looked at.", part)
 
 
 def _path(request: HttpRequest, rules: Rules) -> Iterator[Finding]:
@@ -230,13 +233,17 @@ def _declares_body(request: HttpRequest) -> bool:
 
 def _form(request: HttpRequest, rules: Rules, body: bytes, is_all: bool) -> Iterator[Finding]:
     if is_all and hasattr(request, "_body"):
-        # Django parses the forms of POST alone; other parsers take any method's.
-        data = request.POST if request.method == "POST" else QueryDict(body, encoding="utf-8")
+        data = request.POST if _is_parsed_by_django(request) else QueryDict(body, encoding="utf-8")
         if b"%" in body and _has_replaced(data) and not _is_utf8(unquote_to_bytes(body)):
             return iter([Finding("encoding", "form")])
         return _judge("form", _pairs(data, rules.exempt), rules.lengths)
     pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None)
     return _judge("form", _not_exempt(pairs[:MAX_STRINGS], rules.exempt), rules.lengths)
+
+
+def _is_parsed_by_django(request: HttpRequest) -> bool:
+    """Django parses the forms of POST alone, and those in UTF-8; other parsers take any."""
+    return request.method == "POST" and (request.encoding or "utf-8").lower() in ("utf-8", "utf8")
 
 
 def _multipart(request: HttpRequest, rules: Rules) -> Iterator[Finding]:

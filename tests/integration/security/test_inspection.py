@@ -407,6 +407,15 @@ def test_what_another_parser_takes_for_json_is_looked_at(document):
     assert inspect_request(factory.post("/", body, content_type="application/json")).findings
 
 
+def test_what_is_wrong_with_one_part_hides_no_other():
+    """A charset that Django refuses for forms; and an error of our own."""
+    kind = f"{FORM}; charset=iso-8859-1"
+    request = factory.generic("POST", "/?" + urlencode({"a": ATTACK}), BODIES[FORM], content_type=kind)
+    assert [f.field for f in inspect_request(request).findings] == ["query:a", "form:q"]
+    with patch.object(inspection, "_form", side_effect=RuntimeError("broken")):
+        assert [f.field for f in inspect_request(request).findings] == ["query:a"]
+
+
 def test_an_image_is_not_read_and_streams_on():
     image = b"\x89PNG" + bytes(range(256)) * 1_000
     request = factory.put("/", image, content_type="image/png")
