@@ -27,6 +27,11 @@ class Measured:
     plan: Plan | None = None
     at: datetime | None = None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it could be measured; ``plan.because`` says why not."""
+        return self.plan is not None and self.plan.root is not None
+
 
 def look(settings: Settings, queryid: str) -> Measured:
     """What was measured last, or whether somebody waits for it."""

@@ -400,7 +400,9 @@ def test_a_plan_is_measured_by_a_worker_for_who_may_apply(client_of, post, count
     assert client.get(f"{address}state/").json() == {"status": "measuring"}
     tasks.measure(counted)
     assert client.get(f"{address}state/").json() == {"status": "measured"}
-    assert "QUERY_SAMPLE_RATE" in page(client, address)  # nothing sampled it: that is what would help
+    html = page(client, address)
+    assert "QUERY_SAMPLE_RATE" in html  # nothing sampled it: that is what would help
+    assert "as the planner expects it" in html
 
 
 def test_without_a_broker_nothing_is_waited_for(client_of, post, counted, no_broker, redis_cache):

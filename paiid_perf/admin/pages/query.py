@@ -31,7 +31,7 @@ def view(page: ConsoleAdmin, request: HttpRequest, queryid: str) -> HttpResponse
     settings, window = get_settings(), window_of(request, "6h")
     one = next((row for row in statements.counted(settings).rows if row.queryid == queryid), None)
     seen = measured.look(settings, queryid)
-    plan = seen.plan or statements.plan(settings, text)
+    plan = seen.plan if seen.is_there and seen.plan else statements.plan(settings, text)
     return page.shown(
         request,
         "query",
