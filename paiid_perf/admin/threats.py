@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from django.utils.translation import gettext_lazy
 from paiid_perf.admin.charts import WIDE, Chart, Line
 from paiid_perf.admin.window import Window
 from paiid_perf.models import BlockedAddress, SecurityEvent
+from paiid_perf.monitoring.queries import Epoch, moment
 
 #: label of a chart's line → the severities that it counts
 BANDS: Mapping[str | Promise, tuple[str, ...]] = {
@@ -24,6 +26,7 @@ BANDS: Mapping[str | Promise, tuple[str, ...]] = {
     gettext_lazy("medium"): ("medium",),
     gettext_lazy("low and info"): ("low", "info"),
 }
+BAND_OF = {severity: place for place, band in enumerate(BANDS.values()) for severity in band}
 GRAVE = Q(severity__in=("high", "critical"))
 #: Rows of each list.
 SHOWN = 20
@@ -58,15 +61,12 @@ def events(window: Window) -> QuerySet[SecurityEvent]:
 
 def over_time(window: Window) -> list[Line]:
     """A line for each band of severity; a stretch without events is zero."""
-    counts = [Sum("count", filter=Q(severity__in=band), default=0) for band in BANDS.values()]
-    found: Any = (
-        events(window)
-        .values_list(_moment_of(window))
-        .annotate(**{f"band_{place}": count for place, count in enumerate(counts)})
-    )
-    rows: dict[datetime, tuple[int, ...]] = {at: bands for at, *bands in found}
+    found: Any = events(window).values_list(_moment_of(window), "severity")
+    rows: defaultdict[datetime, list[int]] = defaultdict(lambda: [0] * len(BANDS))
+    for at, severity, count in found.annotate(n=Sum("count")):
+        rows[moment(at) if isinstance(at, int) else at][BAND_OF[severity]] += count
     moments = _moments(window) if rows else []
-    nothing = (0,) * len(BANDS)
+    nothing = [0] * len(BANDS)
     return [
         Line(
             str(label),
@@ -81,7 +81,7 @@ def _moment_of(window: Window) -> Func | TruncMinute | TruncHour:
     """The moment on the chart that an event belongs to. PostgreSQL's date_bin takes half of date_trunc's time."""
     if connections[router.db_for_read(SecurityEvent)].vendor == "postgresql":
         step, first = Value(timedelta(seconds=window.resolution)), Value(_first(window))
-        return Func(step, F("at"), first, function="DATE_BIN", output_field=DateTimeField())
+        return Epoch(Func(step, F("at"), first, function="DATE_BIN", output_field=DateTimeField()))
     return TruncMinute("at") if window.resolution < 3_600 else TruncHour("at")
 
 
