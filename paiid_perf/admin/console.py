@@ -211,7 +211,8 @@ def _changes() -> list[Won]:
     """Of the newest changes, those that won most; what was made and not yet judged comes before all."""
     made = (State.APPLYING, State.VERIFYING, State.KEPT, State.REVERTED, State.FAILED)
     rows = Recommendation.objects.filter(state__in=made)
-    newest = rows.order_by(F("applied_at").desc(nulls_last=True), "-pk")[:LATELY]
+    newest = list(rows.filter(applied_at__isnull=False).order_by("-applied_at", "-pk")[:LATELY])
+    newest += rows.filter(applied_at=None).order_by("-pk")[: LATELY - len(newest)]
     ordered = sorted(newest, key=lambda rec: (rec.finished_at is not None, -(rec.measured_gain or 0.0)))
     return [_won(rec) for rec in ordered[:SHOWN]]
 

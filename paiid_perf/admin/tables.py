@@ -23,7 +23,7 @@ class Column(Generic[Row]):
     key: str
     label: str | Promise
     show: Callable[[Row], object]
-    is_sortable: bool = True
+    is_sortable: bool = False
     is_number: bool = True
 
 
@@ -56,8 +56,8 @@ class Table:
 def figure(
     key: str, label: str | Promise, value: Callable[[Any], float | None], unit: str = ""
 ) -> Column[Any]:
-    """A column that shows a figure."""
-    return Column(key, label, lambda row: number(value(row), unit))
+    """A column that shows a figure, which the list can be sorted by."""
+    return Column(key, label, lambda row: number(value(row), unit), is_sortable=True)
 
 
 def number_of(params: Mapping[str, str], name: str = "p") -> int:

@@ -199,9 +199,10 @@ def _row(
 
 
 def _told(row: Row, parts: Iterable[Mapping[int, int]]) -> Row:
-    summed: dict[int, int] = {}
+    summed: dict[Any, int] = {}
     for buckets in parts:
         for bucket, seen in buckets.items():
-            summed[int(bucket)] = summed.get(int(bucket), 0) + seen
-    p50, p95, p99 = percentiles(summed, (0.5, 0.95, 0.99)) or (None, None, None)
+            summed[bucket] = summed.get(bucket, 0) + seen
+    known = {int(bucket): seen for bucket, seen in summed.items()}
+    p50, p95, p99 = percentiles(known, (0.5, 0.95, 0.99)) or (None, None, None)
     return replace(row, p50_ms=p50, p95_ms=p95, p99_ms=p99)

@@ -179,16 +179,16 @@ def outlooks(now: datetime) -> list[Outlook]:
     return [found for name in WATCHED for found in of(name, now)]
 
 
-def of(name: str, now: datetime) -> Iterator[Outlook]:
-    """The forecasts of one metric of WATCHED."""
+def of(name: str, now: datetime, only: str | None = None) -> Iterator[Outlook]:
+    """The forecasts of one metric of WATCHED: of its largest subjects, or of one of those ``only``."""
     watched, done, more = WATCHED[name], set[str](), holt_winters.methods()
     for grain in GRAINS if watched.by_hours else GRAINS[:1]:
         # Up to the last whole step: a day that has begun has seen its night only.
         end = now - timedelta(seconds=now.timestamp() % grain.step.total_seconds())
         for subject, samples in _largest(watched.read(end - grain.past, end)):
-            values = rules.evenly(samples, grain.step)
-            if subject in done:
+            if subject in done or only not in (None, subject):
                 continue
+            values = rules.evenly(samples, grain.step)
             ahead = rules.forecast(values, grain.season, grain.ahead, more if grain.step == DAY else None)
             if ahead is not None:
                 done.add(subject)

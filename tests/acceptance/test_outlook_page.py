@@ -67,15 +67,21 @@ def test_what_the_last_run_foretold_is_told_with_its_error(client_of, filling_di
     assert "Disk (web-1)" in text
     assert "full in 1" in text
     assert found[0]["method"] in text
+    assert "?o=" not in text  # the run's order is the list's
 
 
-def test_one_forecast_is_drawn(client_of, filling_disk):
+def test_one_forecast_is_drawn_and_no_other_is_made(client_of, filling_disk, monkeypatch):
+    for day in range(1, 31):
+        metric("system.disk_percent", "web-2", 1, 95 - day, 86400, days=day)
+    made, forecast = [], outlook.rules.forecast
+    monkeypatch.setattr(outlook.rules, "forecast", lambda *args: made.append(args) or forecast(*args))
     client = client_of("viewer")
 
     text = body(client, f"{PAGE}?metric=system.disk_percent&subject=web-1")
 
     assert "perf-lone-chart" in text
     assert "at least" in text
+    assert len(made) == 1
     assert "perf-lone-chart" not in body(client, f"{PAGE}?metric=no.such&subject=web-1")
 
 

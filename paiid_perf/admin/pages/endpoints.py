@@ -49,14 +49,14 @@ def _columns(whole: float, window: Window, home: str) -> list[Column[Row]]:
         return number(row.total_ms / whole if whole else None, "ratio")
 
     return [
-        Column("name", gettext_lazy("Endpoint"), link, is_number=False),
-        Column("time", gettext_lazy("Time"), share),
+        Column("name", gettext_lazy("Endpoint"), link, is_sortable=True, is_number=False),
+        Column("time", gettext_lazy("Time"), share, is_sortable=True),
         tables.figure("requests", gettext_lazy("Requests"), lambda row: row.requests),
         tables.figure("mean", gettext_lazy("Mean"), lambda row: row.mean_ms, "ms"),
         tables.figure("p50", "p50", lambda row: row.p50_ms, "ms"),
         tables.figure("p95", "p95", lambda row: row.p95_ms, "ms"),
         tables.figure("p99", "p99", lambda row: row.p99_ms, "ms"),
-        Column("errors", gettext_lazy("Errors"), _errors),
+        Column("errors", gettext_lazy("Errors"), _errors, is_sortable=True),
         tables.figure("queries", gettext_lazy("Queries a request"), lambda row: row.statements),
         tables.figure("db", gettext_lazy("Database a request"), lambda row: row.db_ms, "ms"),
         tables.figure("hits", gettext_lazy("Hit ratio"), lambda row: row.hit_ratio, "ratio"),

@@ -119,8 +119,8 @@ def _expenses(found: Sequence[Expense]) -> Table | None:
 
 def _chart(params: Mapping[str, str], now: datetime) -> SafeString | None:
     metric, subject = params.get("metric", ""), params.get("subject", "")
-    found = outlook.of(metric, now) if metric in WATCHED else ()
-    return next((charts.line_chart(drawn(one)) for one in found if one.subject == subject), None)
+    found = outlook.of(metric, now, only=subject) if metric in WATCHED else ()
+    return next((charts.line_chart(drawn(one)) for one in found), None)
 
 
 def drawn(found: Outlook) -> Chart:

@@ -69,14 +69,14 @@ def _columns(page: ConsoleAdmin, found: Listed, told: _Words) -> list[Column[Que
         return glyphs.sparkline(told.sparks.get(row.counted.queryid, ()), _("Time over the window"))
 
     return [
-        Column("text", gettext_lazy("Query"), link, is_sortable=False, is_number=False),
-        Column("time", gettext_lazy("Time"), share),
-        Column("total", gettext_lazy("Total"), lambda row: number(row.took_ms, "ms"), is_sortable=False),
+        Column("text", gettext_lazy("Query"), link, is_number=False),
+        Column("time", gettext_lazy("Time"), share, is_sortable=True),
+        Column("total", gettext_lazy("Total"), lambda row: number(row.took_ms, "ms")),
         tables.figure("calls", gettext_lazy("Calls"), lambda row: row.ran),
         tables.figure("mean", gettext_lazy("Mean"), lambda row: row.mean_ms, "ms"),
         tables.figure("rows", gettext_lazy("Rows a call"), lambda row: row.rows_a_call),
         tables.figure("hits", gettext_lazy("Hit ratio"), lambda row: row.counted.hit_ratio, "ratio"),
-        Column("spark", gettext_lazy("Trend"), spark, is_sortable=False),
+        Column("spark", gettext_lazy("Trend"), spark),
     ]
 
 
