@@ -23,7 +23,7 @@ from paiid_perf.conf import get_settings
 from paiid_perf.telemetry import recorder
 
 #: Seconds between two reports of a process; how many calls one names to be warmed, and keys to be looked at.
-REPORT_EVERY, REPORTED, SHOWN = 300.0, 320, 20
+REPORT_EVERY, REPORTED, SHOWN = 300.0, 500, 20
 #: Recipes that a process remembers; ``Metric.subject`` holds no longer one.
 MOST_RECIPES, LONGEST = 2_048, 255
 _PLAIN = (str, int, bool, type(None))

@@ -37,7 +37,7 @@ class Tally:
 class Sketch:
     """The busiest ``capacity`` keys (up to twice as many between two prunings)."""
 
-    def __init__(self, capacity: int = 256) -> None:
+    def __init__(self, capacity: int = 1_024) -> None:
         self._capacity = capacity
         self._floor = 0
         self._tallies: dict[str, Tally] = {}
