@@ -15,7 +15,7 @@ from django.db.models import Sum
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from paiid_perf.cache import rules
+from paiid_perf.cache import footprint, rules
 from paiid_perf.cache.keys import ROOM, strategy_of
 from paiid_perf.cache.learning import Recipe
 from paiid_perf.cache.types import CacheFacts, KeyFacts, ServerFacts, UseFacts
@@ -42,6 +42,7 @@ def read_facts(now: datetime) -> CacheFacts:
     try:
         sample = tuple(read_sample(client))
         server, writable, total = read_server(client), config_writable(client), client.dbsize()
+        memory = footprint.read(client)
     except (RedisError, OSError) as error:
         return CacheFacts(
             name, True, True, use=use, worth=worth, unreachable=f"{type(error).__name__}: {error}"
@@ -56,6 +57,7 @@ def read_facts(now: datetime) -> CacheFacts:
         sample=sample,
         worth=worth,
         sampled_of=_number(total),
+        footprint=memory,
     )
 
 

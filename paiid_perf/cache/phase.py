@@ -13,7 +13,7 @@ from typing import Any
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from paiid_perf.cache import nodes, rules
+from paiid_perf.cache import footprint, nodes, rules
 from paiid_perf.cache.actions import forbidden
 from paiid_perf.cache.facts import read_facts
 from paiid_perf.cache.types import (
@@ -52,7 +52,8 @@ def run(ctx: PhaseContext) -> PhaseResult:
 def _proposals(facts: CacheFacts) -> Iterator[Proposal]:
     for config in rules.config_advice(facts):
         yield _config_proposal(config, facts.config_writable)
-    for advice in rules.strategy_advice(facts, registry.all(CacheStrategy)):
+    strategies = registry.all(CacheStrategy)
+    for advice in (*rules.strategy_advice(facts, strategies), *footprint.advice(facts.footprint)):
         yield _strategy_proposal(advice)
 
 
@@ -165,6 +166,7 @@ def _details(facts: CacheFacts, warmed: Sequence[WarmReport], settled: dict[str,
         "nodes": nodes.table() if facts.server else [],
         "config_writable": facts.config_writable,
         "strategies": [asdict(use) | {"ratio": use.ratio} for use in facts.use],
+        "footprint": [asdict(part) for part in facts.footprint],
         "memory": {
             "sampled_keys": len(facts.sample),
             "of_keys": facts.sampled_of,

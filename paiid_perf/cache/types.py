@@ -133,6 +133,15 @@ class ServerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What a server's memory goes to: a kind of ``footprint.KINDS``, bytes, and as a share (0–1) of what is used."""
+
+    name: str
+    bytes: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class KeyFacts:
     """One sampled key."""
 
@@ -194,6 +203,8 @@ class CacheFacts:
     """(key, ms of computing saved per kB) of the keys that the cache saves most with, the best first."""
     sampled_of: int = 0
     """Keys in the database that the sample was drawn from."""
+    footprint: tuple[Part, ...] = ()
+    """What the server's memory goes to; empty where it does not tell."""
 
 
 # --- decisions ---------------------------------------------------------------------------------------

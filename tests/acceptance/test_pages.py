@@ -266,7 +266,12 @@ def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, str
         position=2,
         status="succeeded",
         finished_at=timezone.now(),
-        details={"memory": memory, "server": {"version": "8.0"}, "nodes": [{"node": "10.0.0.5:7000"}]},
+        details={
+            "memory": memory,
+            "server": {"version": "8.0"},
+            "nodes": [{"node": "10.0.0.5:7000"}],
+            "footprint": [{"name": "clients", "bytes": 3_145_728, "share": 0.31}, {"name": "of tomorrow"}],
+        },
     )
 
     html = page(client_of("viewer"), f"{HOME}cache/")
@@ -279,6 +284,8 @@ def test_the_cache_says_what_each_strategy_brings(client_of, traffic, a_run, str
     assert "perf:v:standard:*" in html
     assert "7 MB" in html
     assert "10.0.0.5:7000" in html
+    assert "Buffers of the clients" in html
+    assert "31 %" in html
     assert "Clear" not in html  # a viewer clears nothing
 
 

@@ -17,6 +17,7 @@ from paiid_perf.admin.figures import number
 from paiid_perf.admin.pages.base import ConsoleAdmin, Page, last_phase
 from paiid_perf.admin.window import Window, window_of
 from paiid_perf.api.types import ResponseStrategy
+from paiid_perf.cache.footprint import KINDS
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.conf import get_settings
 from paiid_perf.lifetimes.edited import with_edited_ttl
@@ -43,6 +44,7 @@ def view(page: ConsoleAdmin, request: HttpRequest) -> HttpResponse:
         chart=charts.line_chart(_hits_chart(window)),
         phase=phase,
         server=facts_of(details.get("server") or {}),
+        footprint=facts_of({_("What the memory goes to"): _footprint(details)}),
         keys=facts_of(_keys(details)),
         backend=details.get("backend", ""),
         may_warm=request.user.has_perm(RUN),
@@ -62,6 +64,21 @@ def _keys(details: Mapping[str, Any]) -> dict[str, Any]:
         _("Largest keys"): memory.get("largest"),
         _("Nodes"): details.get("nodes"),
     }
+
+
+def _footprint(details: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each part of the server's memory, with what it is, in the reader's language."""
+    return [
+        {
+            "part": KINDS[found["name"]].label,
+            "bytes": found["bytes"],
+            "of_the_used_memory": number(found["share"], "ratio"),
+            "on_top_of_it": KINDS[found["name"]].outside,
+            "meaning": KINDS[found["name"]].meaning,
+        }
+        for found in details.get("footprint", ())
+        if found["name"] in KINDS
+    ]
 
 
 def _reuse(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def test_on_redis_everything_is_read(server: Any) -> None:
     assert result.status == "succeeded"
     assert result.details["server"]["used_bytes"] > 0
     assert {group["group"] for group in result.details["memory"]["groups"]} >= {"standard"}
+    assert {"dataset", "server"} <= {part["name"] for part in result.details["footprint"]}
     assert checks(result)["hit_ratio"].value is None
     assert 0 < checks(result)["memory"].value < 100  # type: ignore[operator]
     assert context.steps == sorted(context.steps)
