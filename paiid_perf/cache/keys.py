@@ -57,10 +57,8 @@ def text_of(argument: Any) -> str:
     """
     if isinstance(argument, Model) and argument.pk is not None:
         return f"{argument._meta.label_lower}.{argument.pk}"
-    if isinstance(argument, list | tuple):
-        return f"[{','.join(map(text_of, argument))}]"
-    if isinstance(argument, dict):
-        return ",".join(f"{text_of(key)}={text_of(argument[key])}" for key in sorted(argument, key=text_of))
+    if isinstance(argument, list | tuple | dict):
+        return _gathered(argument, text_of)
     if isinstance(argument, _IDENTIFIED):
         text = str(argument)
         return quote(text, safe=_SAFE_ARGUMENT) if text.isprintable() else _digest(text)
@@ -76,13 +74,16 @@ def typed_text_of(argument: Any) -> str:
     Raises:
         NoKey: as ``text_of``.
     """
-    if isinstance(argument, list | tuple):
-        return f"[{','.join(map(typed_text_of, argument))}]"
-    if isinstance(argument, dict):
-        return ",".join(
-            f"{text_of(key)}={typed_text_of(argument[key])}" for key in sorted(argument, key=text_of)
-        )
+    if isinstance(argument, list | tuple | dict):
+        return _gathered(argument, typed_text_of)
     return f"{type(argument).__name__}.{text_of(argument)}"
+
+
+def _gathered(argument: list[Any] | tuple[Any, ...] | dict[Any, Any], text: Callable[[Any], str]) -> str:
+    """The texts of the parts, in brackets of its kind: an empty mapping in a list is not an empty list."""
+    if isinstance(argument, dict):
+        return f"({','.join(sorted(f'{text(key)}={text(value)}' for key, value in argument.items()))})"
+    return f"[{','.join(map(text, argument))}]"
 
 
 def _digest(text: str) -> str:

@@ -107,7 +107,8 @@ ARGUMENTS = st.recursive(
         st.text(max_size=5), st.integers(), st.none(), st.booleans(), st.dates(), st.decimals(), st.binary()
     ),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(st.text(max_size=3), st.integers(0, 9)), inner, max_size=3),
     ),
     max_leaves=5,
 )
@@ -122,9 +123,20 @@ def test_all_arguments_make_keys_apart(one: list[Any], other: list[Any]) -> None
     assert (make(*one) == make(*other)) == (repr(_sorted(one)) == repr(_sorted(other)))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [([], [{}]), ([{}], [{}, {}]), ({"a": 1}, [{"a": 1}]), ({1: "x"}, {"1": "x"}), ({"a": {}}, {"a": []})],
+)
+def test_what_is_nested_otherwise_has_another_key(one: Any, other: Any) -> None:
+    def function(a: Any) -> None: ...
+
+    make = keys.key_maker(function, None)
+    assert make(one) != make(other)
+
+
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
+        return {key: _sorted(value[key]) for key in sorted(value, key=repr)}
     return [_sorted(part) for part in value] if isinstance(value, list) else value
 
 
