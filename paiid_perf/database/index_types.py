@@ -247,7 +247,20 @@ class Workload:
 # --- a parsed statement --------------------------------------------------------------------------------
 
 Op = Literal[
-    "eq", "in", "range", "like", "ilike", "contains", "overlap", "search", "null", "notnull", "or", "other"
+    "eq",
+    "in",
+    "range",
+    "like",
+    "ilike",
+    "contains",
+    "overlap",
+    "search",
+    "null",
+    "notnull",
+    "or",
+    "not",
+    "asked",
+    "other",
 ]
 
 
@@ -256,7 +269,7 @@ class Predicate:
     """One conjunct on one relation."""
 
     key: str
-    """The column's name or a canonical expression; empty for "or" and "other"."""
+    """The column's name or a canonical expression; empty for "or", "not", "asked" and "other"."""
     is_column: bool
     op: Op
     values: tuple[str | None, ...] = ()
@@ -265,7 +278,8 @@ class Predicate:
     """The canonical conjunct, for partial indexes."""
     columns: frozenset[str] = frozenset()
     branches: tuple[Predicate, ...] = ()
-    """Of an "or": one predicate per branch."""
+    """Of an "or": one predicate per branch; of a "not": what must not hold; of an "asked": the comparison with what a
+    sub-query says of the row, which no index can check."""
     expression_sql: str = ""
     """What CREATE INDEX takes for the key, where it is an expression."""
 
@@ -327,6 +341,10 @@ class Block:
     """Rows; 0 for a parameter; None without LIMIT."""
     per_row_of: int | None = None
     """Block whose every row runs this one again (a correlated sub-query)."""
+    filters: bool = False
+    """Whether it stands in that block's WHERE: it runs before any row is left out by it, grouped or counted."""
+    compared: tuple[str, str, str] | None = None
+    """(alias, column, other alias) where that WHERE compares a column with it, and it reads the other table's rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,22 @@ CASES = [
         (r"customers using gin \(name gin_trgm_ops\)",),
     ),
     Case(
+        "NOT LIKE, which no index serves",
+        CUSTOMERS,
+        ("SELECT count(*) FROM customers WHERE name NOT LIKE '%abcd1%'",),
+        never=r"customers (using gin )?\(name",
+    ),
+    Case(
+        "a comparison with a sub-query of the same row",
+        ORDERS,
+        (
+            "SELECT count(*) FROM orders o WHERE product_id = 7 AND amount > "
+            "(SELECT avg(amount) FROM orders i WHERE i.customer_id = o.customer_id)",
+        ),
+        (r"orders \(customer_id",),
+        r"orders \([^)]*amount, ",
+    ),
+    Case(
         "icontains",
         CUSTOMERS,
         ("SELECT id FROM customers WHERE UPPER(name::text) LIKE UPPER('%abcd1%')",),

@@ -87,7 +87,8 @@ def _for_relation(
             yield from _covering(spec, relation, table)
     yield from _special(relation, table, catalog)
     for predicate in relation.predicates:
-        yield from _branches(predicate, table, catalog)
+        if predicate.op == "or":
+            yield from _branches(predicate, table, catalog)
 
 
 def _parts(block: Block, relation: Relation, table: Table) -> Parts:

@@ -26,6 +26,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import access, bind, cost
 from paiid_perf.database.rules.indexes.access import Path
+from paiid_perf.database.rules.indexes.equalities import closed, spanning
 from paiid_perf.database.rules.indexes.partners import is_key
 from paiid_perf.database.rules.indexes.reckon import RATES
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values
@@ -33,6 +34,8 @@ from paiid_perf.database.rules.indexes.selectivity import combined, distinct_val
 _BEAM = 8
 _OPAQUE_ROWS = 100.0
 _DEFAULT_LIMIT = 10.0
+#: What stands for a sub-query in a predicate's text.
+_SUBQUERY = "(subquery)"
 
 Config = Mapping[TableKey, tuple[IndexSpec, ...]]
 """The indexes that a plan may use, by table."""
@@ -94,7 +97,7 @@ class QueryPlanner:
             parent = planner.block.per_row_of
             times = 1.0
             if parent is not None and parent < n:
-                times = max(1.0, runs[parent] * self.blocks[parent].output_rows)
+                times = max(1.0, runs[parent] * self.blocks[parent].asking(planner.block, config))
             runs.append(times)
             best = planner.outcome(config, times)
             total += times * best.cost
@@ -125,7 +128,8 @@ class BlockPlanner:
         self.derived_rows: dict[str, float] = {}
         self.relations = {r.alias: r for r in block.relations}
         self.joins_of: dict[str, list[Join]] = {a: [] for a in self.relations}
-        for join in block.joins:
+        self.joins = closed(block.joins)
+        for join in self.joins:
             for alias in {join.left, join.right} & self.relations.keys():
                 self.joins_of[alias].append(join)
         self._paths: dict[object, list[Path]] = {}
@@ -144,7 +148,7 @@ class BlockPlanner:
     def calibrate(self, statement: Statement) -> None:
         """Where a call's rows are the rows of the only relation, the measured count replaces the guess."""
         block = self.block
-        plain = len(block.relations) == 1 and block.limit is None and not (block.aggregates or block.distinct)
+        plain = len(block.relations) == 1 and self.limit is None and not (block.aggregates or block.distinct)
         if not plain or statement.calls < 1 or block.per_row_of is not None:
             return
         guessed = self.base_rows(block.relations[0].alias)
@@ -165,18 +169,18 @@ class BlockPlanner:
     def rows(self, subset: frozenset[str]) -> float:
         """Rows of a join of some relations, the same for every join order."""
         if subset not in self._subset_rows:
-            self._subset_rows[subset] = self._join_rows(subset)
+            self._subset_rows[subset] = self._join_rows(subset, self.joins)
         return self._subset_rows[subset]
 
-    def _join_rows(self, subset: frozenset[str]) -> float:
-        inside = [j for j in self.block.joins if {j.left, j.right} <= subset]
+    def _join_rows(self, subset: frozenset[str], joins: Iterable[Join]) -> float:
+        inside = spanning(j for j in joins if {j.left, j.right} <= subset)
         halves = {j.right: j for j in inside if j.kind in {"semi", "anti"}}
         rows = 1.0
         for alias in sorted(subset - halves.keys()):
             rows *= self.base_rows(alias)
-        for joins in _by_pair(j for j in inside if j.kind in {"inner", "left"}):
-            share = math.prod(self._join_share(join, inside) for join in joins)
-            rows *= max(share, self._key_share(joins))
+        for pair in _by_pair(j for j in inside if j.kind in {"inner", "left"}):
+            share = math.prod(self._join_share(join) for join in pair)
+            rows *= max(share, self._key_share(pair))
         for join in halves.values():
             matched = min(
                 1.0,
@@ -185,7 +189,7 @@ class BlockPlanner:
             rows *= matched if join.kind == "semi" else max(0.05, 1.0 - matched)
         return max(1.0, rows)
 
-    def _join_share(self, join: Join, inside: Iterable[Join]) -> float:
+    def _join_share(self, join: Join) -> float:
         share = 1.0 / max(
             self._distinct(join.left, join.left_key), self._distinct(join.right, join.right_key)
         )
@@ -220,6 +224,38 @@ class BlockPlanner:
         elif self.block.aggregates:
             rows = 1.0
         return min(rows, self.limit) if self.limit is not None else rows
+
+    def asking(self, inner: Block, config: Config) -> float:
+        """Rows for which a correlated sub-query runs: where an index checks what it is compared with, it runs once
+        for each row that the index is asked for."""
+        if not inner.filters:
+            return self.output_rows
+        if inner.compared and self._is_checked(*inner.compared, config):
+            return self.base_rows(inner.compared[2])
+        return self.asking_rows
+
+    def _is_checked(self, alias: str, column: str, other: str, config: Config) -> bool:
+        """Whether an index has the column right after those that join the table to the other."""
+        tied = {
+            j.left_key if j.left == alias else j.right_key
+            for j in self.joins_of[alias]
+            if {j.left, j.right} == {alias, other}
+        }
+        keys = (spec.key_texts for spec in config.get(self.relations[alias].table or "", ()))
+        return any(
+            column in k and tied.issuperset(k[: k.index(column)]) and k.index(column) > 0 for k in keys
+        )
+
+    @cached_property
+    def asking_rows(self) -> float:
+        """Rows for which the sub-queries of its WHERE run: those that are left before they have had their say."""
+        kept = 1.0
+        for relation in self.block.relations:
+            table = self._table(relation)
+            asked = [p for p in relation.predicates if _SUBQUERY in p.text]
+            kept *= combined(table, asked) if table and asked else 1.0
+        joins = [j for j in self.joins if not (j.right_key.startswith("?") and j.kind == "inner")]
+        return self._join_rows(frozenset(self.relations), joins) / kept
 
     def _groups(self) -> float:
         groups = 1.0

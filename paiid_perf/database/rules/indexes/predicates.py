@@ -30,7 +30,10 @@ def implied(spec: IndexSpec, predicates: Iterable[Predicate]) -> bool:
     found = tuple(predicates)
     texts = {p.text for p in found}
     strict = {
-        c for p in found if p.op not in {"null", "or", "other"} for c in ((p.key,) if p.is_column else ())
+        c
+        for p in found
+        if p.op not in {"null", "or", "not", "asked", "other"}
+        for c in ((p.key,) if p.is_column else ())
     }
     return all(
         conjunct in texts or _not_null(conjunct) in strict or _within(conjunct, texts)

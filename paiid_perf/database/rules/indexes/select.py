@@ -29,7 +29,7 @@ LIGHT_MS = 1.0
 #: The part of a statement's worth that is how many times as fast it gets; the rest is the time that it saves.
 ALIKE = 0.6
 #: More than that many times as fast is not believed, or not worth more.
-MOST_FASTER = 500.0
+MOST_FASTER = 10_000.0
 #: A statement made slower counts this many times as much as one made faster.
 LOSS = 3.0
 #: See ``Problem.storage``.

@@ -79,6 +79,10 @@ def selectivity(table: Table, predicate: Predicate) -> float:
             return 1.0 - column.null_fraction if column else 1.0 - DEFAULT_EQ
         case "or":
             return _any_of(selectivity(table, b) for b in predicate.branches)
+        case "asked":
+            return selectivity(table, predicate.branches[0])
+        case "not":
+            return _none_of(table, predicate.branches)
         case op:
             return _pattern(column, predicate) if op == "like" else _FIXED[op]
 
@@ -88,6 +92,15 @@ def _any_of(shares: Iterable[float]) -> float:
     for share in shares:
         none *= 1.0 - share
     return 1.0 - none
+
+
+def _none_of(table: Table, branches: Iterable[Predicate]) -> float:
+    """What a negation keeps: neither what it denies nor what is NULL (``neqsel``, ``nlikesel``)."""
+    share = 1.0
+    for branch in branches:
+        column = table.columns.get(branch.key)
+        share *= max(0.0, 1.0 - selectivity(table, branch) - (column.null_fraction if column else 0.0))
+    return share
 
 
 def _equal(table: Table, column: Column | None, predicate: Predicate, value: str | None) -> float:

@@ -30,6 +30,8 @@ class Source:
     outputs: dict[str, Node] = field(default_factory=dict)
     """Output column → expression over aliases of the enclosing block (flattened) or of the child block."""
     child: int | None = None
+    pushes: bool = True
+    """Whether a filter on an output filters the rows that it is made of."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class Draft:
     distinct: bool = False
     limit: float | None = None
     per_row_of: int | None = None
+    filters: bool = False
+    compared: tuple[str, str, str] | None = None
 
     def add(self, alias: str, table: TableKey | None, child: int | None = None) -> None:
         self.tables[alias] = table
@@ -92,6 +96,8 @@ class Draft:
             self.distinct,
             self.limit,
             self.per_row_of,
+            self.filters,
+            self.compared,
         )
 
 

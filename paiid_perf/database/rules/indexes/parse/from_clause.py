@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 
 import sqlglot
 from sqlglot import exp
@@ -50,20 +51,22 @@ class FromClause(WhereClause):
     def _joined(self, join: exp.Join, scope: Scope) -> None:
         side = (join.args.get("side") or "").upper()
         kind: JoinKind = "left" if side in {"LEFT", "RIGHT", "FULL"} else "inner"
-        before = set(self.drafts[scope.block].tables)
+        before, known = set(self.drafts[scope.block].tables), list(scope.sources.values())
         self._source(join.this, scope, kind)
         added = set(self.drafts[scope.block].tables) - before
+        new = [source for source in scope.sources.values() if source not in known]
         on = join.args.get("on")
         if on is not None:
             self._conditions(on, scope, kind, added)
         for column in join.args.get("using") or []:
-            self._using(name_of(column), before, added, scope, kind)
+            sides = [self._first_with(name_of(column), sources) for sources in (known, new)]
+            if all(sides):
+                self._equi_join(exp.EQ(this=sides[0], expression=sides[1]), scope, kind, added)
 
-    def _using(self, column: str, before: set[str], added: set[str], scope: Scope, kind: JoinKind) -> None:
-        left = next((a for a in before if self._has_column(a, column, scope)), None)
-        right = next((a for a in added if self._has_column(a, column, scope)), None)
-        if left and right:
-            self._join(left, column, right, column, scope, kind)
+    def _first_with(self, column: str, sources: Iterable[Source]) -> Node | None:
+        """What ``USING (column)`` means on one side of the join."""
+        found = (self._column_of(source, column, explicit=False) for source in sources)
+        return next((node.copy() for node in found if node is not None), None)
 
     def _source(self, node: Node, scope: Scope, kind: JoinKind) -> None:
         if isinstance(node, exp.Paren):
@@ -86,7 +89,10 @@ class FromClause(WhereClause):
         alias = folded(node.args["alias"].this) if node.args.get("alias") else name
         if not schema and name in scope.ctes:
             inner = {k: v for k, v in scope.ctes.items() if k != name}
-            self._derived(scope.ctes[name], alias, apart(scope, inner), into=scope)
+            if self.named[name] > 1:
+                self._computed_once(scope.ctes[name], alias, apart(scope, inner), into=scope)
+            else:
+                self._derived(scope.ctes[name], alias, apart(scope, inner), into=scope)
             return
         key = self.catalog.resolve(schema, name)
         if key is not None and key in self.catalog.views:
@@ -132,6 +138,15 @@ class FromClause(WhereClause):
         own = self._unique(into.prefix + (alias or "derived"), into)
         self.drafts[into.block].add(own, None, child)
         into.sources[alias or own] = Source(own, None, self._child_outputs(tree, child), child)
+
+    def _computed_once(self, tree: Node, alias: str, scope: Scope, into: Scope) -> None:
+        """A CTE that is named several times: no filter of those who name it goes into it."""
+        if id(tree) not in self.shared and reads(tree):
+            self.shared[id(tree)] = self.query(tree, scope.parent, scope.ctes, None)
+        own, child = self._unique(into.prefix + alias, into), self.shared.get(id(tree))
+        self.drafts[into.block].add(own, None, child)
+        outputs = self._child_outputs(unwrapped(tree), child)
+        into.sources[alias] = Source(own, None, outputs, child, pushes=False)
 
     def _flattened(self, tree: exp.Select, alias: str, scope: Scope, into: Scope) -> Source:
         inner = Scope(into.block, scope.parent, self._ctes(tree, scope.ctes), {}, f"{into.prefix}{alias}.")

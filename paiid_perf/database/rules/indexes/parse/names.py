@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 
 import sqlglot
 from sqlglot import exp
@@ -12,6 +13,7 @@ from paiid_perf.database.rules.indexes.parse.canonical import bare, canonical
 from paiid_perf.database.rules.indexes.parse.draft import Bindings, Draft, Scope, Source
 from paiid_perf.database.rules.indexes.parse.trees import (
     Node,
+    aliases_of,
     column_of,
     folded,
     is_own,
@@ -35,6 +37,12 @@ class Names(ABC):
         self.depth = 0
         self.correlated: set[int] = set()
         """Blocks that read a column of an enclosing one."""
+        self.named: Counter[str] = Counter()
+        """How often the statement names each table: a CTE that it names once is planned where it stands."""
+        self.shared: dict[int, int] = {}
+        """The id of a CTE's tree that is named several times → the block that computes it once for all."""
+        self.asked: dict[tuple[int, int], set[str]] = {}
+        """(block, enclosing block) → aliases of the enclosing one that the block reads."""
 
     @abstractmethod
     def query(self, tree: Node, parent: Scope | None, ctes: dict[str, Node], per_row_of: int | None) -> int:
@@ -49,6 +57,8 @@ class Names(ABC):
             found = self._in_scope(at, table, name)
             if found is not None:
                 self.correlated |= crossed - {at.block}
+                for block in crossed - {at.block}:
+                    self.asked.setdefault((block, at.block), set()).update(aliases_of(found))
                 return at, found
             crossed.add(at.block)
             at = at.parent
@@ -100,10 +110,6 @@ class Names(ABC):
             n += 1
             own = f"{alias}#{n}"
         return own
-
-    def _has_column(self, alias: str, column: str, scope: Scope) -> bool:
-        table = self.drafts[scope.block].tables[alias]
-        return table is not None and column in self.catalog.tables[table].columns
 
     def _nested(self, tree: Node, scope: Scope) -> int:
         """A sub-query in an expression: run once, or once a row where it reads the row."""

@@ -14,6 +14,8 @@ from paiid_perf.database.rules.indexes.parse.trees import (
     aliases_of,
     columns_of,
     conjuncts_of,
+    denied_by,
+    disjuncts_of,
     operands,
     unparenthesised,
 )
@@ -49,7 +51,7 @@ class Predicates(Names):
         """One conjunct whose columns are all of one alias."""
         node = unparenthesised(node)
         text, columns = self.canonical(node), columns_of(node)
-        found = self._or(node) or self._comparison(node) or self._boolean(node)
+        found = self._or(node) or self._comparison(node) or self._boolean(node) or self._negation(node)
         if found is None:
             return Predicate("", False, "other", (), text, columns)
         return replace(found, text=text, columns=columns)
@@ -57,7 +59,7 @@ class Predicates(Names):
     def _or(self, node: Node) -> Predicate | None:
         if not isinstance(node, exp.Or):
             return None
-        branches = tuple(self._strongest(b) for b in node.flatten())
+        branches = tuple(self._strongest(b) for b in disjuncts_of(node))
         keys = {b.key for b in branches}
         if len(keys) == 1 and all(b.op in {"eq", "in"} for b in branches):
             values = tuple(v for b in branches for v in b.values)
@@ -73,6 +75,8 @@ class Predicates(Names):
     def _comparison(self, node: Node) -> Predicate | None:
         if isinstance(node, exp.Escape):
             return self._comparison(node.this)
+        if node.args.get("negate") and not isinstance(node, exp.Is):
+            return None
         if isinstance(node, exp.In):
             return self._listed(node)
         if isinstance(node, exp.Between):
@@ -131,6 +135,16 @@ class Predicates(Names):
         if negated and isinstance(body, exp.Is) and isinstance(body.expression, exp.Null):
             return self._keyed(body.this, "notnull", ())
         return None
+
+    def _negation(self, node: Node) -> Predicate | None:
+        """``a <> 1``, ``a NOT LIKE 'x%'``, ``a NOT IN (…)``: what they deny."""
+        body = denied_by(node)
+        denied = self._predicate(body) if body is not None else None
+        return (
+            None
+            if denied is None or denied.op in {"other", "not", "asked"}
+            else Predicate("", False, "not", branches=(denied,))
+        )
 
     def _keyed(self, node: Node, op: Op, values: tuple[str | None, ...]) -> Predicate | None:
         key, is_column = self._key(node)

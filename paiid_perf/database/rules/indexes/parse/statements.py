@@ -41,6 +41,7 @@ class Reader(SelectList):
 
     def statement(self, tree: Node) -> Query:
         write = None
+        self.named.update(name_of(t.this) for t in tree.find_all(exp.Table) if not t.args.get("db"))
         if isinstance(tree, exp.Query):
             self.query(tree, None, {}, None)
         elif not isinstance(tree, exp.Values):

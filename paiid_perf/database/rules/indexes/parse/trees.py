@@ -92,10 +92,35 @@ def conjuncts_of(node: Node) -> Iterator[Node]:
         yield from conjuncts_of(node.left)
         yield from conjuncts_of(node.right)
     elif isinstance(node, exp.Not) and isinstance(unparenthesised(node.this), exp.Or):
-        for branch in unparenthesised(node.this).flatten():
+        for branch in disjuncts_of(node.this):
             yield from conjuncts_of(exp.Not(this=branch.copy()))
     else:
         yield node
+
+
+def disjuncts_of(node: Node) -> Iterator[Node]:
+    """The branches of an OR, however they are bracketed."""
+    node = unparenthesised(node)
+    if isinstance(node, exp.Or):
+        yield from disjuncts_of(node.left)
+        yield from disjuncts_of(node.right)
+    else:
+        yield node
+
+
+def denied_by(node: Node) -> Node | None:
+    """What a negation denies; None where it is none. Of ``NOT LIKE`` sqlglot makes a ``Like`` that is negated."""
+    if isinstance(node, exp.Not):
+        return node.this
+    if isinstance(node, exp.NEQ):
+        return exp.EQ(this=node.this.copy(), expression=node.expression.copy())
+    if isinstance(node, exp.Escape) and node.this.args.get("negate"):
+        return denied_by(node.this)
+    if isinstance(node, exp.Like | exp.ILike) and node.args.get("negate"):
+        plain = node.copy()
+        plain.set("negate", None)
+        return plain
+    return None
 
 
 def leaves_of(node: Node) -> Iterator[Node]:

@@ -16,6 +16,7 @@ from paiid_perf.database.rules.indexes.parse.trees import (
     aliases_of,
     any_as_in,
     conjuncts_of,
+    disjuncts_of,
     is_flat,
     leaves_of,
     unparenthesised,
@@ -39,11 +40,16 @@ class WhereClause(Predicates):
             self._condition(conjunct, scope, kind, inner or set())
 
     def _condition(self, node: Node, scope: Scope, kind: JoinKind, inner: set[str]) -> None:
+        first = len(self.drafts)
         if self._subquery_condition(node, scope):
+            self._filtering(first, scope)
             return
         self._note_columns(node, scope)
+        asked = self._filtering(first, scope)
         resolved = self._resolved(node, scope)
         aliases = aliases_of(resolved)
+        if asked and self._asked_condition(resolved, aliases, asked, scope, first):
+            return
         if (
             isinstance(resolved, exp.EQ)
             and len(aliases) == 2
@@ -56,6 +62,37 @@ class WhereClause(Predicates):
         for alias, part in own.items():
             if kind != "left" or alias in inner:
                 self._place(alias, self._predicate(part), scope)
+
+    def _filtering(self, first: int, scope: Scope) -> set[str]:
+        """Say of the sub-queries read since ``first`` that they filter; returns the aliases whose rows they read."""
+        asked: set[str] = set()
+        for block in range(first, len(self.drafts)):
+            self.drafts[block].filters = True
+            asked |= self.asked.get((block, scope.block), set())
+        return asked
+
+    def _asked_condition(
+        self, node: Node, aliases: set[str], asked: set[str], scope: Scope, first: int
+    ) -> bool:
+        """A comparison with what a sub-query says of the row: of the same table's, no index can check it; of another
+        table's, it joins the two. False where it is read as any other."""
+        if len(aliases) != 1:
+            return False
+        own = next(iter(aliases))
+        if own in asked:
+            predicate = self._predicate(node)
+            self._place(own, Predicate("", False, "asked", (), predicate.text, branches=(predicate,)), scope)
+            return True
+        if not isinstance(node, exp.Binary) or len(asked) != 1:
+            return False
+        key, is_column = self._key(node.left if aliases_of(node.left) else node.right)
+        if not is_column:
+            return False
+        other = next(iter(asked))
+        self.drafts[first].compared = (own, key, other)
+        if isinstance(node, exp.EQ):
+            self._join(own, key, other, f"?{first}", scope, "inner")
+        return isinstance(node, exp.EQ)
 
     def _mention(self, node: exp.Or, scope: Scope) -> None:
         """Note what is compared in the branches of an OR."""
@@ -79,7 +116,7 @@ class WhereClause(Predicates):
         """A filter on a grouped sub-query's key filters the sub-query's table (subquery_push_qual)."""
         source = next(s for s in scope.sources.values() if s.alias == alias)
         body, inner = source.outputs.get(predicate.key), self.drafts[child]
-        if body is None or inner.limit is not None:
+        if body is None or inner.limit is not None or not source.pushes:
             return
         name = body.name
         owner = next((a for a, cols in inner.columns.items() if name in cols and inner.tables[a]), None)
@@ -165,7 +202,7 @@ def _restrictions(node: Node) -> dict[str, Node]:
     demands ``a.x = 1 OR a.x = 3`` (extract_restriction_or_clauses)."""
     if not isinstance(node, exp.Or):
         return {}
-    branches = [list(conjuncts_of(b)) for b in node.flatten()]
+    branches = [list(conjuncts_of(b)) for b in disjuncts_of(node)]
     found: dict[str, Node] = {}
     for alias in sorted(aliases_of(node)):
         own = [[c.copy() for c in branch if aliases_of(c) == {alias}] for branch in branches]
