@@ -218,3 +218,11 @@ def test_a_cte_that_is_named_twice_is_computed_once_and_whole() -> None:
     assert not blocks[1].relations[0].predicates
     once = parse(text.replace("JOIN spent b USING (customer)", ""), CATALOG).blocks
     assert [p.key for p in once[1].relations[0].predicates] == ["customer"]
+
+
+def test_a_filter_from_within_reaches_a_sub_query_that_was_named_outside() -> None:
+    text = (
+        "SELECT 1 FROM (SELECT customer, sum(amount) AS q FROM sale GROUP BY customer) sold "
+        "WHERE EXISTS (SELECT 1 FROM customer c WHERE c.id = sold.customer AND sold.customer > $1)"
+    )
+    assert [p.key for p in parse(text, CATALOG).blocks[1].relations[0].predicates] == ["customer"]

@@ -9,7 +9,7 @@ from functools import reduce
 from sqlglot import exp
 
 from paiid_perf.database.index_types import Join, JoinKind, Predicate
-from paiid_perf.database.rules.indexes.parse.draft import Scope, as_kind
+from paiid_perf.database.rules.indexes.parse.draft import Scope, Source, as_kind
 from paiid_perf.database.rules.indexes.parse.predicates import Predicates
 from paiid_perf.database.rules.indexes.parse.trees import (
     Node,
@@ -114,9 +114,9 @@ class WhereClause(Predicates):
 
     def _push_down(self, alias: str, predicate: Predicate, scope: Scope, child: int) -> None:
         """A filter on a grouped sub-query's key filters the sub-query's table (subquery_push_qual)."""
-        source = next(s for s in scope.sources.values() if s.alias == alias)
-        body, inner = source.outputs.get(predicate.key), self.drafts[child]
-        if body is None or inner.limit is not None or not source.pushes:
+        source, inner = _source_of(alias, scope), self.drafts[child]
+        body = source.outputs.get(predicate.key) if source else None
+        if source is None or body is None or inner.limit is not None or not source.pushes:
             return
         name = body.name
         owner = next((a for a, cols in inner.columns.items() if name in cols and inner.tables[a]), None)
@@ -195,6 +195,17 @@ class WhereClause(Predicates):
         if len(aliases_of(left)) == 1:
             self._join(next(iter(aliases_of(left))), self._key(left)[0], own, "?", scope, "semi")
         return True
+
+
+def _source_of(alias: str, scope: Scope) -> Source | None:
+    """Where an alias was brought in: here, or in an enclosing query that this one is part of."""
+    at: Scope | None = scope
+    while at is not None:
+        found = next((s for s in at.sources.values() if s.alias == alias), None)
+        if found is not None:
+            return found
+        at = at.parent
+    return None
 
 
 def _restrictions(node: Node) -> dict[str, Node]:
