@@ -122,6 +122,25 @@ def test_a_join_on_a_part_of_the_key_stays_as_it_was() -> None:
     assert corrected(joined("(o.customer = t.customer)"), few) == joined("(o.customer = t.customer)")
 
 
+def test_a_look_up_whose_filter_completes_the_key_is_corrected_like_the_join_that_hashes() -> None:
+    few = {**TABLES, "t": replace(lines(), rows=400)}
+    outer = {"Node Type": "Seq Scan", "Relation Name": "t", "Alias": "t", "Plan Rows": 400, "Total Cost": 9.0}
+    inner = {
+        "Node Type": "Index Scan",
+        "Relation Name": "o",
+        "Alias": "o",
+        "Index Cond": "(customer = t.customer)",
+        "Filter": "(t.kind = kind)",
+        "Plan Rows": 1,
+        "Total Cost": 2.0,
+    }
+    join = {"Node Type": "Nested Loop", "Join Type": "Inner", "Plan Rows": 25, "Total Cost": 50.0}
+    found = corrected(join | {"Plans": [outer, inner]}, few)
+    assert found["Plan Rows"] == 2_500
+    # Each of 400 keys has its share of 100,000 rows.
+    assert found["Plans"][1]["Plan Rows"] == 100
+
+
 # --- LIMIT ---------------------------------------------------------------------------------------------------
 
 

@@ -19,7 +19,8 @@ from paiid_perf.database.rules.indexes.selectivity import distinct_values
 Plan = Mapping[str, Any]
 _SIDE = r'(?:"?(\w+)"?\.)?"?(\w+)"?'
 _EQUAL = re.compile(rf"\(*{_SIDE}\)?(?:::[\w ]+)? = \(?{_SIDE}\)?(?:::[\w ]+)?\)*")
-_CONDITIONS = ("Hash Cond", "Merge Cond", "Index Cond", "Join Filter")
+#: A filter joins where it stands on a scan that is repeated for another relation's rows.
+_CONDITIONS = ("Hash Cond", "Merge Cond", "Index Cond", "Join Filter", "Filter")
 #: Nodes that return as many rows as they did, whatever they are fed.
 _ENDS = {"Aggregate", "Group", "Unique", "Limit", "SetOp"}
 _ASIDE = {"SubPlan", "InitPlan"}
@@ -51,7 +52,10 @@ def _corrected(plan: Plan, tables: Mapping[str, Table]) -> tuple[Plan, float]:
     factor = 1.0 if plan["Node Type"] in _ENDS else own * math.prod(fed)
     if factor == 1.0 and all(more == 1.0 for _, more in children):
         return plan, 1.0
-    return {**plan, "Plan Rows": plan["Plan Rows"] * factor, "Plans": [c for c, _ in children]}, factor
+    rows = plan["Plan Rows"] * factor
+    if not children:  # what it returns for one row; below 1 the planner tells 1
+        rows = min(rows, max(plan["Plan Rows"], _partners(plan, tables)))
+    return {**plan, "Plan Rows": rows, "Plans": [c for c, _ in children]}, factor
 
 
 def _is_half(plan: Plan) -> bool:
@@ -72,8 +76,9 @@ def _pairs(plan: Plan) -> Mapping[tuple[str, str], list[tuple[str, str]]]:
         for conjunct in conjuncts(str(plan.get(name, ""))):
             match = _EQUAL.fullmatch(conjunct)
             if match:
-                left, a, right, b = (match[1] or plan.get("Alias", ""), match[2], match[3], match[4])
-                found[left, right or plan.get("Alias", "")].append((a, b))
+                own = plan.get("Alias", "")
+                sides = sorted([(match[1] or own, match[2]), (match[3] or own, match[4])])
+                found[sides[0][0], sides[1][0]].append((sides[0][1], sides[1][1]))
     return {pair: columns for pair, columns in found.items() if pair[0] != pair[1]}
 
 
@@ -82,9 +87,24 @@ def _key_factor(pair: tuple[str, str], columns: list[tuple[str, str]], tables: M
     if left is None or right is None or len(columns) < 2:
         return 1.0
     assumed = math.prod(max(distinct_values(left, a), distinct_values(right, b)) for a, b in columns)
+    keyed = _keyed_rows(left, right, columns)
+    return max(1.0, assumed / keyed) if keyed else 1.0
+
+
+def _keyed_rows(left: Table, right: Table, columns: list[tuple[str, str]]) -> float:
+    """Rows of the table whose key the columns hold, the larger of both; 0 where they are no key."""
     keys = [(left, {a for a, _ in columns}), (right, {b for _, b in columns})]
-    partners = [table.rows for table, names in keys if is_key(names, table)]
-    return max(1.0, assumed / max(partners)) if partners and max(partners) > 0 else 1.0
+    return max((table.rows for table, names in keys if is_key(names, table)), default=0.0)
+
+
+def _partners(scan: Plan, tables: Mapping[str, Table]) -> float:
+    """Rows of a scan's table that each row of the relation it is repeated for finds by the whole key."""
+    own, most = tables.get(scan.get("Alias", "")), 1.0
+    for (left, right), columns in _pairs(scan).items():
+        if own and left in tables and right in tables:
+            keyed = _keyed_rows(tables[left], tables[right], columns)
+            most = max(most, own.rows / keyed if keyed else 1.0)
+    return most
 
 
 def is_key(columns: set[str] | frozenset[str], table: Table) -> bool:
