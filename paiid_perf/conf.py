@@ -164,7 +164,7 @@ class Settings:
     )
     INDEX_STORAGE_BUDGET_MB: int = setting(
         0,
-        _("Megabytes that new indexes may take together; 0: two fifths of the database, at least 64."),
+        _("Megabytes that new indexes may take together; 0: half of the size of the database, at least 64."),
     )
     INDEX_MAX_WIDTH: int = setting(
         3,

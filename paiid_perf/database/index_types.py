@@ -75,6 +75,15 @@ class IndexSpec:
     """Canonical conjuncts of the WHERE of a partial index."""
     predicate_sql: str = field(default="", compare=False)
     method: Method = "btree"
+    _hash: int = field(init=False, repr=False, compare=False)
+    """Millions of sets of specs are looked up in one search."""
+
+    def __post_init__(self) -> None:
+        told = (self.table, self.keys, self.include, self.predicate, self.method)
+        object.__setattr__(self, "_hash", hash(told))
+
+    def __hash__(self) -> int:
+        return self._hash
 
     @property
     def key_texts(self) -> tuple[str, ...]:
@@ -135,6 +144,8 @@ class Table:
     writes: Writes = Writes()
     visible_fraction: float = 0.0
     """Share of the pages that the visibility map calls all-visible (index-only scans skip the heap there)."""
+    uncached: float = 0.0
+    """Share of the pages that are likely to be read into shared buffers when they are asked for."""
     kind: Literal["table", "partitioned", "materialized_view", "foreign"] = "table"
     owned: bool = True
     """Whether the present role may create an index on it."""

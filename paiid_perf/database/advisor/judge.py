@@ -14,7 +14,7 @@ from paiid_perf.database.rules.indexes import names, size, writes
 from paiid_perf.database.rules.indexes.select import Item, Problem, Selection, select
 
 #: The storage budget where none is set: a share of the database, and the megabytes that are never too much.
-BUDGET_SHARE, BUDGET_MB = 0.40, 64
+BUDGET_SHARE, BUDGET_MB = 0.50, 64
 #: Refusals that are told; the rest repeat them.
 REFUSALS = 100
 

@@ -131,6 +131,7 @@ SELECT current_setting('server_version_num')::int AS version,
        ARRAY(SELECT name::text FROM pg_available_extensions) AS available,
        (SELECT sum(greatest(relpages, 0))::bigint * 8192 FROM pg_class
          WHERE relkind IN ('r', 'i', 'm', 't')) AS database_bytes,
+       pg_size_bytes(current_setting('shared_buffers'))::float AS buffer_bytes,
        pg_is_in_recovery() AS is_replica
 """
 
@@ -162,7 +163,8 @@ def read(session: Session, texts: Iterable[str], extra: Iterable[str] = ()) -> C
     views = _views(session, names, wanted)
     oids = [r["oid"] for r in names if r["oid"] in wanted and r["kind"] != "v"]
     partitions = session.rows(_PARTITIONS, [oids])
-    tables = _tables(session, oids, partitions)
+    uncached = max(0.0, 1.0 - server["buffer_bytes"] / max(server["database_bytes"] or 0, 1))
+    tables = [replace(t, uncached=uncached) for t in _tables(session, oids, partitions)]
     visible = {r["name"]: f"{r['schema']}.{r['name']}" for r in names if r["visible"]}
     return Catalog(
         {t.key: t for t in tables},

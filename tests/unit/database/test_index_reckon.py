@@ -24,8 +24,16 @@ from paiid_perf.database.rules.indexes import retype
 from paiid_perf.database.rules.indexes.candidates import could_serve, merged
 from paiid_perf.database.rules.indexes.factor import factored
 from paiid_perf.database.rules.indexes.parse import parse
-from paiid_perf.database.rules.indexes.planner import QueryPlanner
-from paiid_perf.database.rules.indexes.reckon import Facts, believed, planned, reckoned
+from paiid_perf.database.rules.indexes.planner import QueryPlanner, existing
+from paiid_perf.database.rules.indexes.reckon import (
+    RATES,
+    Facts,
+    believed,
+    heap_missed_ns,
+    missed_ns,
+    planned,
+    reckoned,
+)
 from paiid_perf.database.rules.indexes.select import Item, Problem, select
 from tests.unit.database.test_index_rules import catalog, index, make_table, spec
 
@@ -141,7 +149,53 @@ def test_a_join_on_all_of_a_unique_key_has_a_partner_for_each_row() -> None:
 def joined_rows(text: str, table: Table) -> float:
     known = catalog(table)
     planner = QueryPlanner(parse(text, known), Statement("1", text, 1, 1, rows=1), known)
-    return planner.blocks[0].rows(frozenset({"a", "b"}))
+    return planner.blocks[0].actual(frozenset({"a", "b"}))
+
+
+def test_the_planner_foresees_the_partners_of_a_declared_foreign_key_only() -> None:
+    text = "SELECT a.ok FROM t a, t b WHERE a.at = b.at AND b.customer = a.customer"
+    table = make_table(index("key", "at", "customer", unique=True), rows=900_000)
+    for declared, sees in (((), False), ((("at", "customer"),), True), ((("at",),), False)):
+        known = catalog(replace(table, foreign_keys=declared))
+        block = QueryPlanner(parse(text, known), Statement("1", text, 1, 1), known).blocks[0]
+        both = frozenset({"a", "b"})
+        assert block.actual(both) > 0.99 * 900_000
+        assert (block.rows(both) == block.actual(both)) is sees
+
+
+def test_what_the_planner_likes_for_the_few_rows_it_expects_takes_the_time_of_those_that_come() -> None:
+    """Its nested loop over a million rows that it takes for one."""
+    text = "SELECT c.name FROM t a, t b, t c WHERE a.at = b.at AND b.customer = a.customer AND c.id = a.kind"
+    keys = (index("key", "at", "customer", unique=True), index("pk", "id", unique=True))
+    known = catalog(make_table(*keys))
+    planner = QueryPlanner(parse(text, known), Statement("1", text, 1, 1), known)
+    foreseen = catalog(make_table(*keys, foreign_keys=(("at", "customer"),)))
+    told = QueryPlanner(parse(text, foreseen), Statement("1", text, 1, 1), foreseen)
+    having = existing(known)
+    assert planner.cost(having) < told.cost(having)
+    assert planner.outcome(having).work > 1.5 * told.outcome(having).work
+
+
+# --- pages that are not in shared buffers ------------------------------------------------------------------
+
+
+def test_pages_that_shared_buffers_do_not_hold_are_paid_for() -> None:
+    held, not_held = make_table(), make_table(uncached=0.5)
+    scan, look_ups = SEQUENTIAL, nested(1_000, "(customer = o.id)")
+    for plan in (scan, look_ups):
+        cheap, dear = (reckoned(plan, Facts({"t": t}, {"i": spec("customer")})) for t in (held, not_held))
+        assert dear > cheap
+    assert missed_ns(not_held, 10) == 5 * RATES.miss
+    assert missed_ns(held, 10) == 0
+
+
+@given(st.floats(1, 1e7), st.floats(0, 1), st.floats(1, 1e5))
+def test_no_scan_reads_more_pages_than_the_table_has(fetched: float, order: float, loops: float) -> None:
+    table = make_table(uncached=0.5)
+    missed = heap_missed_ns(table, fetched, order, loops)
+    assert 0 < missed * loops <= missed_ns(table, table.pages) * 1.0001
+    assert missed <= heap_missed_ns(table, fetched, 0.0, loops) * 1.0001
+    assert missed * loops <= missed_ns(table, fetched * loops + 1) * 1.0001
 
 
 def test_a_condition_on_what_a_cte_computed_from_one_column_is_no_filter_of_this_block() -> None:

@@ -16,7 +16,7 @@ from paiid_perf.database.index_types import (
 )
 from paiid_perf.database.rules.indexes import cost, size
 from paiid_perf.database.rules.indexes.predicates import implied
-from paiid_perf.database.rules.indexes.reckon import RATES, fetch_ns, late
+from paiid_perf.database.rules.indexes.reckon import RATES, fetch_ns, heap_missed_ns, late, missed_ns
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values, like_prefix
 
 PATTERN_OPCLASSES = frozenset({"text_pattern_ops", "varchar_pattern_ops", "bpchar_pattern_ops"})
@@ -30,6 +30,7 @@ class Path:
     """A way to produce rows. Costs are the planner's; ``ordered``: in the order that the block asks for."""
 
     rows: float
+    """As many as the planner thinks, which is what its costs and its choice follow."""
     startup: float
     total: float
     ordered: bool = False
@@ -37,6 +38,13 @@ class Path:
     """Nanoseconds of processor time, as ``reckon`` has it."""
     passing: float = 1.0
     """The share of the rows fetched in order that filters and joins let through."""
+    more: float = 1.0
+    """How many times as many rows there are, which is what the work follows."""
+
+    @property
+    def actual(self) -> float:
+        """The rows that there are."""
+        return self.rows * self.more
 
     def fraction(self, share: float) -> float:
         """The cost of the first ``share`` of the rows."""
@@ -118,7 +126,8 @@ class _Matching:
         boundary = combined(self.table, [p for p in self.used if p.text not in covered])
         for key in self.joined:
             boundary /= distinct_values(self.table, key)
-        stored = set(self.spec.columns) | set(self.spec.key_texts)
+        # What is only included is no condition of the index: the row is fetched before it is looked at.
+        stored = set(self.spec.key_texts)
         later = [
             p
             for p in predicates
@@ -234,7 +243,7 @@ def index_path(
         _, index_total = cost.index_access(scan, p)
         share = found.fetched * scan.geometry.tuples / max(table.rows, 1.0)
         startup, total = cost.bitmap_scan(table, index_total, share, len(relation.predicates), p)
-        paths.append(Path(rows, startup, total, False, _bitmap_work(table, share, scan.searches)))
+        paths.append(Path(rows, startup, total, False, _bitmap_work(table, share, scan.searches, loops)))
     return paths
 
 
@@ -242,12 +251,16 @@ def _scan_work(table: Table, scan: cost.IndexScan) -> float:
     """Nanoseconds of an index scan: the way down, the entries, and the heap rows that they lead to."""
     entries = scan.geometry.tuples * scan.scanned * RATES.entry
     heap = scan.geometry.tuples * scan.fetched * scan.heap_share
-    each = fetch_ns(table, scan.correlation**2) + scan.filters * RATES.condition
-    return scan.searches * RATES.descent + entries + heap * each
+    order = scan.correlation**2
+    filtering = scan.geometry.tuples * scan.fetched * scan.filters * RATES.condition
+    missed = heap_missed_ns(table, heap, order, scan.loops)
+    return scan.searches * RATES.descent + entries + filtering + heap * fetch_ns(table, order) + missed
 
 
-def _bitmap_work(table: Table, share: float, searches: int = 1) -> float:
-    return searches * RATES.descent + table.rows * share * (RATES.bitmap + RATES.entry / 2)
+def _bitmap_work(table: Table, share: float, searches: int = 1, loops: float = 1.0) -> float:
+    fetched = table.rows * share
+    missed = heap_missed_ns(table, fetched, 0.0, loops)
+    return searches * RATES.descent + fetched * (RATES.bitmap + RATES.entry / 2) + missed
 
 
 def _lossy_paths(
@@ -310,7 +323,7 @@ def _gin(spec: IndexSpec, table: Table, share: float, pages: float, rows: float,
 def sequential_path(relation: Relation, table: Table, rows: float, p: PlannerSettings) -> Path:
     total = cost.sequential_scan(table, max(1, len(relation.predicates)), p)
     work = table.rows * (RATES.row + RATES.condition * len(relation.predicates))
-    return Path(rows, 0.0, total, False, work)
+    return Path(rows, 0.0, total, False, work + missed_ns(table, table.pages))
 
 
 def or_path(

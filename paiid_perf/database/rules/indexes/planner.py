@@ -7,7 +7,7 @@ indexes of its table, so they are kept; a set of indexes is then a matter of put
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -55,6 +55,18 @@ class Outcome:
     @property
     def doubted(self) -> float:
         return self.cost + self.waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a join returns: as the planner reckons, and as keys have it."""
+
+    planned: float
+    actual: float
+
+    @property
+    def more(self) -> float:
+        return self.actual / self.planned
 
 
 class QueryPlanner:
@@ -137,6 +149,7 @@ class BlockPlanner:
         self._bases: dict[object, list[Path]] = {}
         """Ways into one relation, under the set of indexes at hand."""
         self._subset_rows: dict[frozenset[str], float] = {}
+        self._actual_rows: dict[frozenset[str], float] = {}
 
     def forget(self) -> None:
         """Drop what was remembered of paths and costs."""
@@ -154,6 +167,7 @@ class BlockPlanner:
         guessed = self.base_rows(block.relations[0].alias)
         self.hint = max(statement.rows_per_call, 0.5) / guessed
         self._subset_rows.clear()
+        self._actual_rows.clear()
 
     def base_rows(self, alias: str) -> float:
         """Rows of one relation after its own predicates."""
@@ -167,12 +181,21 @@ class BlockPlanner:
         return self.catalog.tables.get(relation.table) if relation.table else None
 
     def rows(self, subset: frozenset[str]) -> float:
-        """Rows of a join of some relations, the same for every join order."""
+        """Rows of a join of some relations as the planner reckons them, the same for every join order."""
         if subset not in self._subset_rows:
-            self._subset_rows[subset] = self._join_rows(subset, self.joins)
+            self._subset_rows[subset] = self._join_rows(subset, self.joins, self._foreseen_share)
         return self._subset_rows[subset]
 
-    def _join_rows(self, subset: frozenset[str], joins: Iterable[Join]) -> float:
+    def actual(self, subset: frozenset[str]) -> float:
+        """Rows of a join of some relations where a row finds one partner by a key, however its columns depend on each
+        other. The planner knows that only of declared foreign keys; its choice follows ``rows``, its time these."""
+        if subset not in self._actual_rows:
+            self._actual_rows[subset] = self._join_rows(subset, self.joins, self._key_share)
+        return self._actual_rows[subset]
+
+    def _join_rows(
+        self, subset: frozenset[str], joins: Iterable[Join], at_least: Callable[[Sequence[Join]], float]
+    ) -> float:
         inside = spanning(j for j in joins if {j.left, j.right} <= subset)
         halves = {j.right: j for j in inside if j.kind in {"semi", "anti"}}
         rows = 1.0
@@ -180,7 +203,7 @@ class BlockPlanner:
             rows *= self.base_rows(alias)
         for pair in _by_pair(j for j in inside if j.kind in {"inner", "left"}):
             share = math.prod(self._join_share(join) for join in pair)
-            rows *= max(share, self._key_share(pair))
+            rows *= max(share, at_least(pair))
         for join in halves.values():
             matched = min(
                 1.0,
@@ -196,6 +219,17 @@ class BlockPlanner:
         if join.kind == "left":
             return max(share, 1.0 / self.base_rows(join.right))
         return share
+
+    def _foreseen_share(self, joins: Sequence[Join]) -> float:
+        """``_key_share`` where a foreign key of all the columns is declared (get_foreign_key_join_selectivity)."""
+        sides = {joins[0].left: {j.left_key for j in joins}, joins[0].right: {j.right_key for j in joins}}
+        declared = any(
+            columns == set(key)
+            for alias, columns in sides.items()
+            if (table := self._table(self.relations[alias]))
+            for key in table.foreign_keys
+        )
+        return self._key_share(joins) if declared else 0.0
 
     def _key_share(self, joins: Sequence[Join]) -> float:
         """The share of pairs that a join on all columns of a unique key keeps: each row of the other side has one
@@ -218,7 +252,7 @@ class BlockPlanner:
     @cached_property
     def output_rows(self) -> float:
         """Rows that the block returns."""
-        rows = self.rows(frozenset(self.relations)) if self.relations else 1.0
+        rows = self.actual(frozenset(self.relations)) if self.relations else 1.0
         if self.block.group:
             rows = min(rows, self._groups())
         elif self.block.aggregates:
@@ -255,7 +289,7 @@ class BlockPlanner:
             asked = [p for p in relation.predicates if _SUBQUERY in p.text]
             kept *= combined(table, asked) if table and asked else 1.0
         joins = [j for j in self.joins if not (j.right_key.startswith("?") and j.kind == "inner")]
-        return self._join_rows(frozenset(self.relations), joins) / kept
+        return self._join_rows(frozenset(self.relations), joins, self._key_share) / kept
 
     def _groups(self) -> float:
         groups = 1.0
@@ -295,10 +329,10 @@ class BlockPlanner:
                 path.total + rows * 2 * self.p.cpu_operator_cost + min(groups, rows) * self.p.cpu_tuple_cost
             )
             after = cost.sort(min(groups, rows), 32, self.p) if self.block.sorts else 0.0
-            return Outcome(total + after, path.work + rows * RATES.aggregate)
+            return Outcome(total + after, path.work + path.actual * RATES.aggregate)
         if self.block.sorts and not path.ordered:
             total = path.total + cost.sort(rows, self._width(), self.p, self.limit)
-            sorting = rows * math.log2(max(rows, 2.0)) * RATES.compare
+            sorting = path.actual * math.log2(max(path.actual, 2.0)) * RATES.compare
             return Outcome(total + rows * self.p.cpu_operator_cost, path.work + sorting)
         share = self._share
         return Outcome(path.fraction(share), path.fraction_work(share), path.waiting(share))
@@ -351,7 +385,7 @@ class BlockPlanner:
 
     def _join_paths(self, outer: Path, subset: frozenset[str], alias: str, config: Config) -> list[Path]:
         joins = [j for j in self.joins_of[alias] if {j.left, j.right} - {alias} <= subset]
-        rows = self.rows(subset | {alias})
+        rows = Rows(self.rows(subset | {alias}), self.actual(subset | {alias}))
         plain = min(self._base(alias, config, frozenset(), 1.0), key=lambda q: q.total)
         paths = [self._nested(outer, plain, rows)]
         if joins:
@@ -369,32 +403,37 @@ class BlockPlanner:
         rows of its own (get_loop_count), whatever has been joined to that before."""
         return min(self.base_rows(j.left if j.right == alias else j.right) for j in joins)
 
-    def _hashed(self, outer: Path, inner: Path, rows: float) -> Path:
-        small, large = sorted((outer.rows, inner.rows))
-        own = cost.hash_join(large, small, 32, self.p)
-        startup = inner.total + outer.startup
-        work = outer.work + inner.work + small * RATES.build + large * RATES.probe + rows * RATES.aggregate
+    def _hashed(self, outer: Path, inner: Path, rows: Rows) -> Path:
+        small, large = sorted((outer, inner), key=lambda path: path.rows)
+        own = cost.hash_join(large.rows, small.rows, 32, self.p) + rows.planned * self.p.cpu_tuple_cost
+        work = small.actual * RATES.build + large.actual * RATES.probe + rows.actual * RATES.aggregate
         return Path(
-            rows, startup, outer.total + inner.total + own + rows * self.p.cpu_tuple_cost, False, work
+            rows.planned,
+            inner.total + outer.startup,
+            outer.total + inner.total + own,
+            False,
+            outer.work + inner.work + work,
+            more=rows.more,
         )
 
-    def _nested(self, outer: Path, inner: Path, rows: float) -> Path:
+    def _nested(self, outer: Path, inner: Path, rows: Rows) -> Path:
         """A nested loop over a materialised inner side."""
         compared = outer.rows * inner.rows * self.p.cpu_operator_cost
-        total = outer.total + inner.total + compared + rows * self.p.cpu_tuple_cost
-        work = outer.work + inner.work + outer.rows * inner.rows * RATES.condition + rows * RATES.join
-        return Path(rows, outer.startup + inner.total, total, outer.ordered, work, _passing(outer, rows))
+        total = outer.total + inner.total + compared + rows.planned * self.p.cpu_tuple_cost
+        work = outer.actual * inner.actual * RATES.condition + rows.actual * RATES.join
+        startup = outer.startup + inner.total
+        return _passed_on(outer, rows, startup, total, outer.work + inner.work + work)
 
-    def _looped(self, outer: Path, inner: Path, rows: float, joins: list[Join], alias: str) -> Path:
+    def _looped(self, outer: Path, inner: Path, rows: Rows, joins: list[Join], alias: str) -> Path:
         """A nested loop with an index look-up per outer row; a semi join stops at the first match."""
         each, work = inner.total, inner.work
         if any(j.kind in {"semi", "anti"} and j.right == alias for j in joins):
             share = min(1.0, 2.0 / (inner.rows + 1.0))
             each, work = inner.fraction(share), max(RATES.descent, inner.fraction_work(share))
-        unforeseen = max(0.0, rows - outer.rows * inner.rows) * (RATES.entry + RATES.far)
-        work = outer.work + outer.rows * work + unforeseen + (outer.rows + rows) * RATES.join
-        total = outer.total + outer.rows * each + rows * self.p.cpu_tuple_cost
-        return Path(rows, outer.startup + inner.startup, total, outer.ordered, work, _passing(outer, rows))
+        unforeseen = max(0.0, rows.actual - outer.actual * inner.rows) * (RATES.entry + RATES.far)
+        work = outer.work + outer.actual * work + unforeseen + (outer.actual + rows.actual) * RATES.join
+        total = outer.total + outer.rows * each + rows.planned * self.p.cpu_tuple_cost
+        return _passed_on(outer, rows, outer.startup + inner.startup, total, work)
 
     def _base(self, alias: str, config: Config, join_keys: frozenset[str], loops: float) -> list[Path]:
         key = (alias, join_keys, loops)
@@ -448,9 +487,10 @@ class BlockPlanner:
         return self._paths[key]
 
 
-def _passing(outer: Path, rows: float) -> float:
-    """The share of the first relation's rows that a join's filters let through."""
-    return outer.passing * min(1.0, rows / max(1.0, outer.rows))
+def _passed_on(outer: Path, rows: Rows, startup: float, total: float, work: float) -> Path:
+    """A nested loop: in the order of its outer side, of whose rows the join's filters let a share through."""
+    passing = outer.passing * min(1.0, rows.actual / max(1.0, outer.actual))
+    return Path(rows.planned, startup, total, outer.ordered, work, passing, rows.more)
 
 
 def _by_pair(joins: Iterable[Join]) -> Iterable[list[Join]]:
