@@ -55,7 +55,6 @@ def fill(look: Look, source: Source, width: int, late: Callable[[float], bool]) 
             pool.cut_short = True
             break
         _add_best(pool, statement, query, look.catalog, source, width)
-        source.forget(statement.queryid)
     _add_merged(pool, look.catalog, width)
     return pool
 

@@ -159,10 +159,6 @@ class HypotheticalCosts:
         base = self._model.cost(queryid, without)
         return self._model.cost(queryid, having) / base if base > 0 else 1.0
 
-    def forget(self, queryid: str) -> None:
-        """What the model remembers of a query; what the planner said is kept, as asking again is dear."""
-        self._model.forget(queryid)
-
     def cost_without(self, queryid: str, added: frozenset[IndexSpec], gone: IndexSpec) -> float:
         """The same with an existing index gone, by the ratio that the model gives (HypoPG 1.3 hides none)."""
         base = self._model.cost(queryid, added)

@@ -36,6 +36,7 @@ from paiid_perf.database.rules.indexes import (
     names,
     render,
     size,
+    sources,
     writes,
 )
 from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, immutable, prefix_of
@@ -176,6 +177,21 @@ def test_pages_fetched_never_exceed_the_table_when_it_fits_the_cache(
 def test_a_bounded_sort_is_never_dearer(rows: float, limit: float) -> None:
     p = PlannerSettings()
     assert cost.sort(rows, 32, p, limit) <= cost.sort(rows, 32, p) * 1.0001
+
+
+def test_costs_remember_the_queries_asked_about_last_and_say_the_same_of_those_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sources, "KEPT", 3)
+    known = catalog(make_table())
+    texts = {str(n): f"SELECT name FROM t WHERE customer = $1 AND kind = {n}" for n in range(10)}
+    pairs = [(Statement(q, text, 100, 1000, rows=100), parse(text, known)) for q, text in texts.items()]
+    costs = EstimatedCosts(pairs, known)
+    sets = [frozenset[IndexSpec](), frozenset({spec("customer")}), frozenset({spec("kind", "customer")})]
+    first = {(q, s): costs.cost(q, s) for q in texts for s in sets}
+    assert len(costs._known) == 3
+    assert not any(block._paths for block in costs._planners["0"].blocks)
+    assert {(q, s): costs.cost(q, s) for q in texts for s in sets} == first
 
 
 # --- selectivity ---------------------------------------------------------------------------------------------

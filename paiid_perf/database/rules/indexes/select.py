@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from paiid_perf.database.index_types import Candidate, IndexSpec, Pick, QueryEffect, Statement, TableKey
@@ -201,7 +202,7 @@ class _Search:
         before = len(self.chosen)
         heap = [
             (self._rate(i, self.gain([i])), n, i)
-            for n, i in enumerate(self.problem.items)
+            for n, i in self._table_by_table
             if i.spec not in self.chosen and not self._stop(look)
         ]
         heap.sort(key=lambda h: (-h[0], h[1]))
@@ -219,6 +220,13 @@ class _Search:
                 self.chosen[item.spec] = item
                 fresh = set()
         return len(self.chosen) > before
+
+    @cached_property
+    def _table_by_table(self) -> list[tuple[int, Item]]:
+        """The candidates with their numbers, those of one table together: what its statements cost is remembered for
+        a while. The tables are in the order in which they came."""
+        tables = {item.spec.table: n for n, item in reversed(list(enumerate(self.problem.items)))}
+        return sorted(enumerate(self.problem.items), key=lambda one: (tables[one[1].spec.table], one[0]))
 
     def grow_together(self) -> None:
         """Sets of which no member helps alone."""

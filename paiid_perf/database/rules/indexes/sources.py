@@ -8,6 +8,9 @@ from paiid_perf.database.index_types import Catalog, IndexSpec, Query, Statement
 from paiid_perf.database.rules.indexes.planner import QueryPlanner, existing
 from paiid_perf.database.rules.indexes.reckon import believed
 
+#: Queries of which paths and costs are remembered: some 70 kB each, and a search stays with a table for a while.
+KEPT = 1_000
+
 
 class EstimatedCosts:
     """The cost model: the catalogue's indexes plus the added ones. Labelled *estimated*."""
@@ -17,21 +20,26 @@ class EstimatedCosts:
     def __init__(self, pairs: Sequence[tuple[Statement, Query]], catalog: Catalog) -> None:
         self._base = existing(catalog)
         self._planners = {s.queryid: QueryPlanner(q, s, catalog) for s, q in pairs}
-        self._known: dict[str, dict[frozenset[IndexSpec], float]] = {s.queryid: {} for s, _ in pairs}
+        self._known: dict[str, dict[frozenset[IndexSpec], float]] = {}
+        """Of the queries that were asked about last, the latest at the end."""
 
     def cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
         """One execution's cost in the planner's units: with indexes added, as much of the cost without them as the
         query is believed to take of its time."""
-        known = self._known[queryid]
+        known = self._remembered(queryid)
         if added not in known:
             known[added] = self._cost(queryid, added)
         return known[added]
 
-    def forget(self, queryid: str) -> None:
-        """What was remembered of a query: of the sets that were tried few come back, and thousands of queries would
-        fill the memory."""
-        self._known[queryid].clear()
-        self._planners[queryid].forget()
+    def _remembered(self, queryid: str) -> dict[frozenset[IndexSpec], float]:
+        """What is known of a query; of another one all is forgotten where that makes more than KEPT of them."""
+        known = self._known.pop(queryid, {})
+        if len(self._known) >= KEPT:
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._planners[oldest].forget()
+        self._known[queryid] = known
+        return known
 
     def _cost(self, queryid: str, added: frozenset[IndexSpec]) -> float:
         planner = self._planners[queryid]
@@ -50,6 +58,7 @@ class EstimatedCosts:
 
     def cost_without(self, queryid: str, added: frozenset[IndexSpec], gone: IndexSpec) -> float:
         """The same with one of the existing indexes gone; its twin, where it has one, stays."""
+        self._remembered(queryid)
         planner = self._planners[queryid]
         config = dict(self._config(planner, added))
         left = list(config.get(gone.table, ()))
