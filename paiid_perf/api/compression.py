@@ -1,8 +1,8 @@
 """Compression of answers: what the client prefers among what is installed, never twice, never for nothing.
 
 gzip is always there; zstd (Python 3.14, or the ``backports.zstd`` or ``zstandard`` package) and brotli are used
-where they can be imported. As in Django's GZipMiddleware, up to 100 random bytes vary the length of a gzip answer,
-which blunts BREACH (Heal the Breach, Palacios et al. 2022).
+where they can be imported (the extra "compress"). As in Django's GZipMiddleware, up to 100 random bytes vary the length
+of a gzip answer, which blunts BREACH (Heal the Breach, Palacios et al. 2022).
 """
 
 from __future__ import annotations

@@ -20,6 +20,8 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import chain, repeat
 from operator import attrgetter, is_
 from typing import Any
@@ -33,6 +35,9 @@ from django.utils.safestring import SafeString, mark_safe
 
 from paiid_perf.cache.types import CacheStrategy, Compressor, Serializer
 from paiid_perf.exceptions import ConfigurationError, PerfError
+
+#: The package of the extra "orjson", or None.
+_orjson: Any = import_module("orjson") if find_spec("orjson") else None
 
 #: A compressed value is kept only if it is at least this much smaller (else reading pays for nothing).
 WORTH_COMPRESSING = 0.9
@@ -268,27 +273,45 @@ def _decimals_of(joined: str) -> list[Decimal]:
     return list(map(Decimal, joined.split(" ")))
 
 
-def _joined_utcs(values: list[Any]) -> str | None:
-    """As text: twice the bytes of numbers before compression, a third of the time to read."""
+def _are_utcs(values: list[Any]) -> bool:
     if set(map(type, values)) != {datetime} or any(map(_fold_of, values)):
-        return None
+        return False
     # By identity: another zone may equal UTC under a name of its own.
-    if not all(map(is_, map(_zone_object_of, values), repeat(UTC))):
-        return None
-    return " ".join(map(datetime.isoformat, values)).replace("+00:00", "Z")
+    return all(map(is_, map(_zone_object_of, values), repeat(UTC)))
 
 
 _fold_of, _zone_object_of = attrgetter("fold"), attrgetter("tzinfo")
+
+
+def _joined_utcs(values: list[Any]) -> str | None:
+    if not _are_utcs(values):
+        return None
+    return " ".join(map(datetime.isoformat, values)).replace("+00:00", "Z")
 
 
 def _utcs_of(joined: str) -> list[datetime]:
     return list(map(datetime.fromisoformat, joined.split(" ")))
 
 
+#: A datetime's own state, as pickles of every version have held it.
+_STATE, _STATE_BYTES = "10s", 10
+
+
+def _states_of_utcs(values: list[Any]) -> bytes | None:
+    """Half the bytes of text, an eighth of the time to write, and as fast to read."""
+    return b"".join([moment.__reduce__()[1][0] for moment in values]) if _are_utcs(values) else None
+
+
+def _utcs_of_states(states: bytes) -> list[datetime]:
+    each = struct.unpack(_STATE * (len(states) // _STATE_BYTES), states)
+    return list(map(datetime, each, repeat(UTC)))  # type: ignore[arg-type]
+
+
 # --- msgpack -----------------------------------------------------------------------------------------------
 
 (_DECIMAL, _UTC, _NAIVE, _DATETIME, _DATE, _TIME, _DELTA, _UUID) = range(1, 9)
-(_TUPLE, _SET, _FROZENSET, _BIG_INT, _SAFE, _TABLE, _DECIMALS, _UTCS) = range(9, 17)
+(_TUPLE, _SET, _FROZENSET, _BIG_INT, _SAFE, _TABLE, _DECIMALS) = range(9, 16)
+_UTCS = 17  # 16 was the same column as text
 _EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001, RUF100 # naive on purpose
 
@@ -333,12 +356,14 @@ def _msgpack_table(rows: list[Any]) -> msgpack.ExtType | None:
     )
 
 
-def _msgpack_joined(code: int, join: Callable[[list[Any]], str | None]) -> Callable[[list[Any]], Any]:
-    def column(values: list[Any]) -> msgpack.ExtType | None:
-        joined = join(values)
-        return None if joined is None else msgpack.ExtType(code, joined.encode())
+def _msgpack_decimals(values: list[Any]) -> msgpack.ExtType | None:
+    joined = _joined_decimals(values)
+    return None if joined is None else msgpack.ExtType(_DECIMALS, joined.encode())
 
-    return column
+
+def _msgpack_utcs(values: list[Any]) -> msgpack.ExtType | None:
+    states = _states_of_utcs(values)
+    return None if states is None else msgpack.ExtType(_UTCS, states)
 
 
 def _since_epoch(value: datetime) -> int:
@@ -359,8 +384,8 @@ def _parts_in(code: int) -> Callable[[Iterable[Any]], msgpack.ExtType]:
 
 _MSGPACK_COLUMNS: _Columns = {
     dict: _msgpack_table,
-    Decimal: _msgpack_joined(_DECIMALS, _joined_decimals),
-    datetime: _msgpack_joined(_UTCS, _joined_utcs),
+    Decimal: _msgpack_decimals,
+    datetime: _msgpack_utcs,
 }
 _TO_MSGPACK: dict[type, Callable[[Any], Any]] = {
     dict: _msgpack_dict,
@@ -406,7 +431,7 @@ _FROM_EXT: dict[int, Callable[[bytes], Any]] = {
     _SAFE: lambda data: mark_safe(data.decode()),  # noqa: S308 # it was marked when it was stored
     _TABLE: lambda data: _rows(_unpacked(data)),
     _DECIMALS: lambda data: _decimals_of(data.decode()),
-    _UTCS: lambda data: _utcs_of(data.decode()),
+    _UTCS: _utcs_of_states,
 }
 
 
@@ -506,7 +531,23 @@ _FROM_JSON: dict[str, Callable[[Any], Any]] = {
 
 
 def _json_dumped(value: Any) -> bytes:
-    return json.dumps(_for_json(value), ensure_ascii=False, separators=(",", ":")).encode()
+    prepared = _for_json(value)
+    return _by_orjson(prepared) or json.dumps(prepared, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _by_orjson(prepared: Any) -> bytes | None:
+    """The same JSON in a twentieth of the time; None where orjson is not there, refuses, or may have changed a value.
+
+    It writes NaN and the infinities as null. Reading stays with the standard library: orjson has no object hook, makes
+    floats of large integers, and was hardly faster with a walk over what it had read.
+    """
+    if _orjson is None:
+        return None
+    try:
+        body = bytes(_orjson.dumps(prepared))
+    except TypeError:
+        return None
+    return None if b"null" in body else body
 
 
 def _json_loaded(body: bytes) -> Any:

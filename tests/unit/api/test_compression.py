@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import gzip
+import sys
 
+import brotli
 import pytest
+import zstandard
 from django.http import HttpResponse, JsonResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paiid_perf.api.compression import compress, deflate, gzip_of, inflate, is_compressible, negotiate
+from paiid_perf.api.compression import (
+    ENCODERS,
+    _installed,
+    compress,
+    deflate,
+    gzip_of,
+    inflate,
+    is_compressible,
+    negotiate,
+)
 
 ALL = ("zstd", "br", "gzip")
 LONG = b"the same words again and again " * 100
@@ -80,6 +92,28 @@ def test_what_stays_as_it_is(response: HttpResponse) -> None:
     compress(response, "gzip", 1024)
     assert response.content == before
     assert response.headers.get("Content-Encoding", "br") == "br"
+
+
+UNPACK = {"gzip": gzip.decompress, "br": brotli.decompress, "zstd": zstandard.decompress}
+
+
+@pytest.mark.parametrize("coding", ALL)
+def test_each_coding_is_what_it_says(coding: str) -> None:
+    assert tuple(ENCODERS) == ALL
+    response = HttpResponse(LONG)
+    compress(response, f"{coding}, gzip;q=0.1", 1024)
+    assert response["Content-Encoding"] == coding
+    assert len(response.content) < 0.1 * len(LONG) + 100
+    assert UNPACK[coding](response.content) == LONG
+
+
+@pytest.mark.parametrize(("missing", "left"), [("zstandard", ("br", "gzip")), ("brotli", ("zstd", "gzip"))])
+def test_what_is_not_installed_is_not_offered(
+    monkeypatch: pytest.MonkeyPatch, missing: str, left: tuple[str, ...]
+) -> None:
+    for module in {"zstandard": ("compression.zstd", "backports.zstd", missing)}.get(missing, (missing,)):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert tuple(_installed()) == left
 
 
 def test_who_does_not_take_it_is_told_that_it_varies() -> None:

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from paiid_perf.cache import serialization
 from paiid_perf.cache.serialization import NotCacheable, Unreadable, decode, encode
 from paiid_perf.cache.types import CacheStrategy
 from paiid_perf.exceptions import ConfigurationError
@@ -208,6 +209,53 @@ def test_compression_only_where_it_pays() -> None:
     assert encode(flat, strategy("msgpack", compress_over=None))[0] >> 2 == 0
     assert encode(noise, strategy("msgpack", compress_over=1))[0] >> 2 == 0
     assert round_trip(flat, "json") == flat
+
+
+@CALM
+@given(VALUES)
+def test_orjson_writes_what_the_standard_library_reads_and_no_other_value(value: Any) -> None:
+    assert serialization._orjson is not None
+    with pytest.MonkeyPatch.context() as patch:
+        codec, fast = encode(value, strategy("json", compress_over=None))
+        patch.setattr(serialization, "_orjson", None)
+        assert encode(value, strategy("json", compress_over=None))[0] == codec
+        assert shape(decode(codec, fast)) == shape(value)
+
+
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, -math.inf, None, "null", 2**64, -(2**63) - 1, 1e400, -0.0]
+)
+@pytest.mark.parametrize(
+    "within", [lambda v: v, lambda v: [1.5, v], lambda v: {"a": v}, lambda v: [{"a": v}] * 4]
+)
+def test_what_orjson_would_change_is_left_to_the_standard_library(value: Any, within: Any) -> None:
+    assert repr(round_trip(within(value), "json")) == repr(within(value))
+
+
+@CALM
+@given(st.lists(st.datetimes(timezones=st.just(UTC)), min_size=3, max_size=9))
+def test_a_column_of_moments(moments: list[datetime]) -> None:
+    for serializer in TEXT_SERIALIZERS:
+        back = round_trip([{"at": moment} for moment in moments], serializer)
+        assert [row["at"] for row in back] == moments
+        assert all(row["at"].tzinfo is UTC for row in back)
+
+
+def test_a_damaged_column_of_moments_is_unreadable() -> None:
+    codec, body = encode([datetime(2026, 1, 1, tzinfo=UTC)] * 3, strategy("msgpack", compress_over=None))
+    assert len(body) < 3 * 11 + 4
+    with pytest.raises(Unreadable):
+        decode(codec, body[:1] + bytes([body[1] - 1]) + body[2:-1])
+
+
+@pytest.mark.parametrize("compressor", ["zlib", "zstd"])
+@pytest.mark.parametrize("serializer", TEXT_SERIALIZERS)
+def test_every_compressor_really_compresses(compressor: str, serializer: str) -> None:
+    value = [{"name": "Apple Inc.", "price": Decimal(n) / 4} for n in range(300)]
+    codec, body = encode(value, strategy(serializer, compressor=compressor))
+    assert codec >> 2 == serialization.COMPRESSORS.index(compressor)  # type: ignore[arg-type]
+    assert len(body) < 0.5 * len(encode(value, strategy(serializer, compress_over=None))[1])
+    assert decode(codec, body) == value
 
 
 def test_missing_compressor_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
