@@ -1,6 +1,6 @@
 """Index advisors beside each other: the same data, the same queries, really executed with constants unseen before.
 
-    python -m tests.benchmarks.advisor [--json] [--workload tpch] [--scale 0.15] [--advisor ours] [--url URL]
+    python -m tests.benchmarks.advisor [--json] [--workload tpch] [--scale 0.15] [--advisor ours_estimated] [--url URL]
 
 Without ``--url`` (or ``DATABASE_URL``) PostgreSQL is started from the embedded wheel. Each workload's database has
 primary keys only; the queries run with some constants and leave their counters in pg_stat_statements; each
@@ -252,6 +252,31 @@ def ours_hypopg(url: str, workload: Workload | Mix) -> Advised:
     return ours(url, workload)
 
 
+def ours_trial(url: str, workload: Workload | Mix) -> Advised:
+    """What ``--trial`` keeps of it: built, run again and judged in a copy of the database."""
+    began = perf_counter()
+    with _copied(url) as copy:
+        _see(copy, workload)
+        for command in ("migrate --verbosity 0", "perf advise --trial"):
+            done = subprocess.run(
+                [sys.executable, str(ROOT / "manage.py"), *command.split()],
+                env=os.environ | {"DATABASE_URL": copy, "REDIS_URL": ""},
+                capture_output=True,
+                text=True,
+            )
+            if done.returncode:
+                return Advised((), note=done.stderr.strip()[-500:])
+        with open_database(copy) as connection:
+            kept = [definition for (definition,) in connection.execute(_KEPT).fetchall()]
+    return Advised(kept, perf_counter() - began, note="" if kept else "kept nothing")
+
+
+#: Indexes of ours, as they are built.
+_KEPT = """
+SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+ WHERE c.relname LIKE 'pf\\_%' AND i.indisvalid AND c.relnamespace = 'public'::regnamespace ORDER BY c.oid
+"""
+
 _COLUMNS = """
 SELECT c.table_name, c.column_name FROM information_schema.columns c
   JOIN information_schema.tables t USING (table_schema, table_name)
@@ -330,6 +355,7 @@ def index_optimizer(url: str, workload: Workload | Mix) -> Advised:
 ADVISORS: Mapping[str, Callable[[str, Workload | Mix], Advised]] = {
     "ours_estimated": ours_estimated,
     "ours_hypopg": ours_hypopg,
+    "ours_trial": ours_trial,
     "single_columns": single_columns,
     "foreign_keys": foreign_keys,
     "django_index_optimizer": index_optimizer,
@@ -404,7 +430,7 @@ def run_queries(url: str, workload: Workload, advisors: Sequence[str]) -> dict[s
     """A workload of queries: one pass with primary keys only, one for each advisor."""
     advice = {}
     for name in advisors:
-        gather(url, workload)
+        _see(url, workload)
         advice[name] = ADVISORS[name](url, workload)
     rows: dict[str, Any] = {name: {"note": a.note} for name, a in advice.items() if a.note}
     with _copied(url) as bare:
@@ -461,7 +487,7 @@ def run_mix(url: str, mix: Mix, advisors: Sequence[str]) -> dict[str, Any]:
 
 def _advised(url: str, mix: Mix, name: str) -> Advised:
     with _copied(url) as copy:
-        _seen(copy, mix)
+        _see(copy, mix)
         return ADVISORS[name](copy, mix)
 
 
@@ -482,11 +508,14 @@ def _mixed(base: Pass, result: Pass) -> dict[str, Any]:
     }
 
 
-def _seen(url: str, mix: Mix) -> None:
-    """Run the mix where the advisors can see it."""
+def _see(url: str, workload: Workload | Mix) -> None:
+    """Run the workload where the advisors can see it."""
+    if isinstance(workload, Workload):
+        gather(url, workload)
+        return
     with open_database(url) as connection:
         connection.execute(RESET)
-        mix.pass_(connection, cpu_ms(connection))
+        workload.pass_(connection, cpu_ms(connection))
 
 
 @contextmanager

@@ -7,6 +7,8 @@ are medians over the rounds of a round's mean. ``added_us`` and ``ratio`` are ag
 the same rounds. ``best_added_us`` compares the best rounds and ``cpu_added_us`` the processor time of this process
 (without the wait for Valkey): both drift less than the median on a machine that does other work.
 ``p99_us`` is over the single requests of all rounds.
+``one_ping`` is the bare view after one PING on an open socket (not counted as a trip): nothing that asks a store costs
+less here.
 ``round_trips`` counts what is sent to Valkey per request. ``misses_at_once`` and ``http`` are ``served.py``'s.
 Nothing is asserted on time.
 """
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import socket
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -26,6 +29,7 @@ from itertools import count, pairwise
 from pathlib import Path
 from time import perf_counter, sleep, thread_time
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.benchmarks.handlers import AsyncCaller, Caller, Case, counted_trips
 
@@ -138,6 +142,23 @@ def routes() -> list[Any]:
 urlpatterns: list[Any] = []
 
 
+def one_ping(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A middleware that asks Valkey for nothing and waits: what any answer of a shared store costs on this machine."""
+    line = socket.create_connection(VALKEY[0])
+    line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def answered(request: Any) -> Any:
+        line.sendall(b"PING\r\n")
+        line.recv(64)
+        return get_response(request)
+
+    return answered
+
+
+#: Where it listens.
+VALKEY: list[tuple[str, int]] = []
+
+
 # --- the cases ------------------------------------------------------------------------------------------
 
 
@@ -178,6 +199,7 @@ def cases() -> list[Case]:
     quiet = {"INSPECTION": "off"}
     found = [
         Case("bare", fixed("/plain/")),
+        Case("one_ping", fixed("/plain/"), [f"{__name__}.one_ping"]),
         Case("ours_off", fixed("/plain/"), ours, OFF, "≤ +5"),
         Case("ours_record", fixed("/plain/"), ours, OFF | {"RECORD": True}, "≤ +20"),
         Case("ours_limit", fixed("/limit/"), ours, OFF | {"RATE_LIMITS": True}, "≤ +60"),
@@ -357,6 +379,8 @@ def run(url: str, directory: Path, options: argparse.Namespace) -> dict[str, Any
 def prepare(url: str, directory: Path) -> None:
     """Django with the views, what they are declared to be, and the peers' limiters."""
     global SLIDING
+    found = urlsplit(url)
+    VALKEY.append((found.hostname or "127.0.0.1", found.port or 6379))
     configure(url, directory)
     urlpatterns.extend(routes())
     from django_ratelimit.decorators import ratelimit
