@@ -89,8 +89,10 @@ def redis_cache(valkey_url: str, settings: Any) -> Iterator[Any]:
     """The default cache on a real, empty Valkey through django-redis; yields the raw client."""
     from django.core.cache import caches
 
+    from paiid_perf.cache.known import known
     from paiid_perf.stores import redis_gate
 
+    known.forget()
     settings.CACHES = {
         "default": {
             "BACKEND": "django_redis.cache.RedisCache",

@@ -19,11 +19,14 @@ from paiid_perf import invalidation, wire
 from paiid_perf.cache.envelope import HEADER_BYTES, stamp_of
 from paiid_perf.conf import get_settings
 from paiid_perf.stores import redis_gate
+from paiid_perf.wire import Script
 
 logger = logging.getLogger("paiid_perf")
 T = TypeVar("T")
 #: From the stamp to the bytes to store.
 Sealed = Callable[[int], bytes]
+#: A lock's key and the token that it was taken with.
+Turn = tuple[str, str]
 
 
 class Reading(NamedTuple):
@@ -40,6 +43,13 @@ class Store(Protocol):
 
     def read(self, key: str, tags: Sequence[str]) -> Reading:
         """The value and the versions of its tags, as they are now."""
+        ...
+
+    def look(self, key: str, tags: Sequence[str], lease_ms: int) -> tuple[Reading, Turn | None]:
+        """``read``, and where there is no value of these versions, the turn to compute it if nobody else has it.
+
+        The turn may be left out (``take`` gets it then); what was taken is seen to have come before anybody's value.
+        """
         ...
 
     def heads(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -75,9 +85,39 @@ class Store(Protocol):
         ...
 
 
+def lock_key(key: str, stamp: int) -> str:
+    """The lock of who computes the value of ``key`` for ``stamp``.
+
+    Work for another stamp is other work: who reads after an invalidation waits for nobody from before it.
+    """
+    return f"{key}:lock:{stamp:x}"
+
+
 def _token() -> str:
     return secrets.token_hex(8)
 
+
+#: ``look``: the value, the versions of its tags, and 1 where the turn is the caller's.
+_LOOK = Script("""
+local found = redis.call('MGET', unpack(KEYS))
+local stamp = 0
+for i = 2, #found do
+  if not found[i] then return found end
+  stamp = math.max(stamp, tonumber(found[i]))
+end
+-- An envelope's bytes 2 to 9 are its stamp.
+if found[1] and string.sub(found[1], 2, 9) == struct.pack('>I8', stamp) then return found end
+local mine = redis.call('SET', string.format('%s:lock:%x', KEYS[1], stamp), ARGV[1], 'NX', 'PX', ARGV[2])
+found[#found + 1] = mine and 1 or 0
+return found
+""")
+
+
+_LAND = Script("""
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
+return 1
+""")
 
 _UNLOCK_LUA = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -90,6 +130,18 @@ class RedisStore:
             return Reading(None, (-1,))
         answers = _asked(_look(key, tags))
         return _reading(tags, answers[0]) if answers else Reading(None, (-1,), reachable=False)
+
+    def look(self, key: str, tags: Sequence[str], lease_ms: int) -> tuple[Reading, Turn | None]:
+        if invalidation.has_pending(tags):
+            return Reading(None, (-1,)), None
+        token = _token()
+        answer = _run(_LOOK, [key, *map(invalidation.tag_key, tags)], [token, str(lease_ms)])
+        if answer is None:
+            return Reading(None, (-1,), reachable=False), None
+        reading = _reading(tags, answer[: len(tags) + 1])
+        if answer[len(tags) + 1 :] != [1]:
+            return reading, None
+        return reading, (lock_key(key, stamp_of(reading.versions) or 0), token)
 
     def heads(self, keys: Sequence[str]) -> list[bytes | None]:
         return _call(lambda client: _heads(client, keys), [None] * len(keys))
@@ -119,8 +171,7 @@ class RedisStore:
         return token if got else None, _reading(tags, looked)
 
     def land(self, key: str, stored: bytes, ttl_ms: int, lock: str, token: str) -> bool:
-        commands = _set(key, stored, ttl_ms), _unlocked(lock, token)
-        return redis_gate.over(lambda pool: _noted(pool, commands), False)
+        return redis_gate.over(lambda pool: _told(pool, _LAND, [key, lock], [stored, ttl_ms, token]), False)
 
     def unlock(self, key: str, token: str) -> None:
         _asked(_unlocked(key, token))
@@ -136,8 +187,21 @@ def _asked(*commands: bytes) -> list[Any] | None:
     return None
 
 
-def _noted(pool: ConnectionPool, commands: Sequence[bytes]) -> bool:
-    wire.note(pool, *commands)
+def _run(script: Script, keys: list[str], args: list[str]) -> Any:
+    """What the script says; None where Redis is away, or answers with an error."""
+
+    def work(pool: ConnectionPool) -> Any:
+        try:
+            return wire.send(pool, script, script.call(len(keys), keys + args), keys, args)
+        except ResponseError as error:
+            logger.warning("Redis refuses: %s", error)
+            return None
+
+    return redis_gate.over(work, None)
+
+
+def _told(pool: ConnectionPool, script: Script, keys: list[str], args: list[str | int | bytes]) -> bool:
+    wire.tell(pool, script, keys, args)
     return True
 
 
@@ -224,6 +288,9 @@ class DjangoStore:
     def read(self, key: str, tags: Sequence[str]) -> Reading:
         nowhere = Reading(None, (-1,), reachable=False)
         return _quietly(lambda: Reading(self._bytes(key), invalidation.versions(tags)), nowhere)
+
+    def look(self, key: str, tags: Sequence[str], lease_ms: int) -> tuple[Reading, Turn | None]:
+        return self.read(key, tags), None
 
     def heads(self, keys: Sequence[str]) -> list[bytes | None]:
         nothing: dict[str, bytes] = {}

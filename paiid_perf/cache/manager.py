@@ -23,10 +23,11 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connections
 
 from paiid_perf import invalidation
-from paiid_perf.cache.backends import Reading, Store, current_store
+from paiid_perf.cache.backends import Reading, Store, Turn, current_store, lock_key
 from paiid_perf.cache.envelope import Envelope, is_early, is_fresh, open_, seal, stamp_of
 from paiid_perf.cache.flights import FlightKey, flights
 from paiid_perf.cache.keys import key_maker, storage_key
+from paiid_perf.cache.known import known
 from paiid_perf.cache.learning import learner
 from paiid_perf.cache.serialization import Unreadable, decode, encode
 from paiid_perf.cache.strategies import KEPT_UNTIL_INVALIDATED
@@ -41,8 +42,6 @@ from paiid_perf.telemetry import looks, recorder
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 Strategy = str | CacheStrategy
-#: A lock's key and the token that it was taken with.
-_Turn = tuple[str, str]
 _MILLISECOND = timedelta(milliseconds=1)
 #: Seconds between looks for the value that another process computes: at first, and at the most.
 POLL_FROM, POLL_TO = 0.002, 0.05
@@ -57,9 +56,9 @@ class _Entry(NamedTuple):
     strategy: CacheStrategy
     tags: tuple[str, ...]
 
-    def lock_key(self, stamp: int | None) -> str:
-        # Work for another stamp is other work: who reads after an invalidation waits for nobody from before it.
-        return f"{self.key}:lock:{stamp or 0:x}"
+    @property
+    def lease_ms(self) -> int:
+        return self.strategy.lease // _MILLISECOND
 
 
 def _left_out(entry: _Entry) -> bool:
@@ -76,6 +75,8 @@ class _Seen(NamedTuple):
     early: bool = False
     stored: bytes | None = None
     cost_ms: int = 0
+    turn: Turn | None = None
+    """To compute it, where the look got that as well."""
 
 
 # --- the host's functions ------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ def get_or_compute(
     if _left_out(entry):
         return compute()
     store = current_store()
-    seen = _look(store, entry)
+    seen = _look(store, entry, computes=True)
     if seen.found and not seen.early:
         return cast(T, seen.value)
     if seen.stamp is None:
@@ -110,6 +111,8 @@ def get_or_compute(
         with _Landing(flight_key) as landing:
             value, landing.left = _lead(store, entry, seen, compute)
             return value
+    if seen.turn:
+        store.unlock(*seen.turn)  # for who leads, and waits for it
     if seen.found:
         return cast(T, seen.value)
     wait_for_flights([flight], timeout=entry.strategy.wait.total_seconds())
@@ -133,7 +136,7 @@ async def aget_or_compute(
     if await _in_thread(_left_out, entry):
         return await _computed(compute)
     store = current_store()
-    seen = await _in_thread(_look, store, entry)
+    seen = await _in_thread(functools.partial(_look, store, entry, computes=True))
     if seen.found and not seen.early:
         return cast(T, seen.value)
     if seen.stamp is None:
@@ -144,6 +147,8 @@ async def aget_or_compute(
         with _Landing(flight_key) as landing:
             value, landing.left = await _alead(store, entry, seen, compute)
             return value
+    if seen.turn:
+        await _in_thread(store.unlock, *seen.turn)
     if seen.found:
         return cast(T, seen.value)
     done, _ = await asyncio.wait([asyncio.wrap_future(flight)], timeout=entry.strategy.wait.total_seconds())
@@ -337,15 +342,24 @@ def _entry(key: str, strategy: Strategy, tags: Iterable[Target]) -> _Entry:
     return _Entry(storage_key(named.name, key), named, tuple(wanted))
 
 
-def _look(store: Store, entry: _Entry) -> _Seen:
+def _look(store: Store, entry: _Entry, *, computes: bool = False) -> _Seen:
+    """What there is; for who computes what is not there, with the turn to, where the look may get it."""
     began = time.perf_counter()
-    seen = _seen(store, entry)
+    seen = _seen_or_turn(store, entry) if computes else _seen(store, entry)
     name = entry.strategy.name
     recorder.count("cache.hits" if seen.found else "cache.misses", name)
     recorder.observe("cache.read_ms", name, (time.perf_counter() - began) * 1000)
     learner.looked(entry.key, seen.cost_ms, len(seen.stored or b""))
     looks.saw(name, entry.key, seen.found)
     return seen
+
+
+def _seen_or_turn(store: Store, entry: _Entry) -> _Seen:
+    # A script costs the server more than a plain look, and saves a round trip where there is nothing to find.
+    if known.is_there(entry.key, _now_ms()):
+        return _seen(store, entry)
+    reading, turn = store.look(entry.key, entry.tags, entry.lease_ms)
+    return _judged(entry, reading)._replace(turn=turn)
 
 
 def _seen(store: Store, entry: _Entry) -> _Seen:
@@ -355,17 +369,23 @@ def _seen(store: Store, entry: _Entry) -> _Seen:
 def _judged(entry: _Entry, reading: Reading) -> _Seen:
     stamp = stamp_of(reading.versions)
     if reading.stored is None:
-        return _Seen(stamp)
+        return _missed(entry, stamp)
     try:
         envelope, now = open_(reading.stored), _now_ms()
         if not is_fresh(envelope, stamp, now):
-            return _Seen(stamp)
+            return _missed(entry, stamp)
         value = _value(entry, envelope)
     except Unreadable:
         recorder.count("cache.unreadable", entry.strategy.name)
-        return _Seen(stamp)
+        return _missed(entry, stamp)
+    known.until(entry.key, envelope.expires_ms)
     early = is_early(envelope, now, entry.strategy.early, 1.0 - random.random())  # noqa: S311 # no secret
     return _Seen(stamp, True, value, early, reading.stored, envelope.cost_ms)
+
+
+def _missed(entry: _Entry, stamp: int | None) -> _Seen:
+    known.forget(entry.key)
+    return _Seen(stamp)
 
 
 def _value(entry: _Entry, envelope: Envelope) -> Any:
@@ -398,7 +418,7 @@ class _Landing:
 
 
 def _lead(store: Store, entry: _Entry, seen: _Seen, compute: Callable[[], T]) -> tuple[T, bytes | None]:
-    turn, seen = _take_turn(store, entry, seen)
+    turn, seen = (seen.turn, seen) if seen.turn else _take_turn(store, entry, seen)
     try:
         if _is_good(seen, turn):
             return cast(T, seen.value), seen.stored
@@ -415,7 +435,7 @@ def _lead(store: Store, entry: _Entry, seen: _Seen, compute: Callable[[], T]) ->
 async def _alead(
     store: Store, entry: _Entry, seen: _Seen, compute: Callable[[], T | Awaitable[T]]
 ) -> tuple[T, bytes | None]:
-    turn, seen = await _atake_turn(store, entry, seen)
+    turn, seen = (seen.turn, seen) if seen.turn else await _atake_turn(store, entry, seen)
     try:
         if _is_good(seen, turn):
             return cast(T, seen.value), seen.stored
@@ -430,7 +450,7 @@ async def _alead(
             await _in_thread(store.unlock, *turn)
 
 
-def _take_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
+def _take_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[Turn | None, _Seen]:
     """The lock and what there is now; no lock where another process' value came, or never came."""
     for delay in _delays(entry.strategy.wait.total_seconds()):
         turn, seen = _try_turn(store, entry, seen)
@@ -440,7 +460,7 @@ def _take_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, 
     return None, _seen(store, entry)
 
 
-async def _atake_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
+async def _atake_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[Turn | None, _Seen]:
     for delay in _delays(entry.strategy.wait.total_seconds()):
         turn, seen = await _in_thread(_try_turn, store, entry, seen)
         if turn or seen.found:
@@ -449,16 +469,16 @@ async def _atake_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn |
     return None, await _in_thread(_seen, store, entry)
 
 
-def _try_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[_Turn | None, _Seen]:
-    lock = entry.lock_key(seen.stamp)
+def _try_turn(store: Store, entry: _Entry, seen: _Seen) -> tuple[Turn | None, _Seen]:
+    lock = lock_key(entry.key, seen.stamp or 0)
     # It looks again after taking the lock: who had it until now has left the value.
-    token, reading = store.take(lock, entry.strategy.lease // _MILLISECOND, entry.key, entry.tags)
+    token, reading = store.take(lock, entry.lease_ms, entry.key, entry.tags)
     if not token and seen.found:
         return None, seen
     return (lock, token) if token else None, _judged(entry, reading)
 
 
-def _is_good(seen: _Seen, turn: _Turn | None) -> bool:
+def _is_good(seen: _Seen, turn: Turn | None) -> bool:
     """Whether there is nothing to compute: a value, which is not ours to refresh."""
     return seen.found and not (turn and seen.early)
 
@@ -473,7 +493,7 @@ def _delays(total: float) -> Iterator[float]:
 
 
 def _keep(
-    store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: float, turn: _Turn | None = None
+    store: Store, entry: _Entry, stamp: int | None, value: Any, seconds: float, turn: Turn | None = None
 ) -> tuple[bytes, bool]:
     """The bytes of a value just computed, and whether they were stored. Gives the turn back, where it may store."""
     recorder.observe("cache.compute_ms", entry.strategy.name, seconds * 1000)
@@ -509,6 +529,7 @@ def _may_keep(entry: _Entry, stored: bytes, ttl_ms: int) -> bool:
 def _counted(entry: _Entry, stored: bytes, kept: bool) -> bool:
     if kept:
         recorder.observe("cache.stored_bytes", entry.strategy.name, len(stored))
+        known.until(entry.key, open_(stored).expires_ms)
     return kept
 
 

@@ -10,8 +10,8 @@ from django.core.cache import caches
 from django.core.management import call_command
 
 from paiid_perf import invalidation
-from paiid_perf.cache.backends import Store, current_store
-from paiid_perf.cache.envelope import HEADER_BYTES
+from paiid_perf.cache.backends import Store, current_store, lock_key
+from paiid_perf.cache.envelope import HEADER_BYTES, Envelope, seal
 
 KEY, OTHER = "perf:c:x:one", "perf:c:x:two"
 VALUE = bytes(range(256))
@@ -133,6 +133,31 @@ def test_taking_a_turn_shows_what_is_there(store: Store) -> None:
     taken, again = store.take("perf:c:x:turn", 30_000, KEY, ["a"])
     assert taken is None
     assert again == reading
+
+
+def test_a_look_finds_what_is_there_and_takes_no_turn(store: Store) -> None:
+    stamp = max(store.read(KEY, ["a", "b"]).versions)
+    value = seal(Envelope(1, stamp, 0, 0, b"body"))
+    store.write(KEY, value, 60_000)
+    reading, turn = store.look(KEY, ["a", "b"], 30_000)
+    assert reading == store.read(KEY, ["a", "b"])
+    assert (reading.stored, turn) == (value, None)
+    assert store.lock(lock_key(KEY, stamp), 30_000)
+
+
+@pytest.mark.parametrize("tags", [[], ["a", "b"]])
+def test_of_what_is_not_there_or_old_one_look_may_take_the_turn(store: Store, tags: list[str]) -> None:
+    for old in (None, seal(Envelope(1, 1, 0, 0, b"body"))):
+        if old:
+            store.write(KEY, old, 60_000)
+        versions = store.read(KEY, tags).versions
+        reading, turn = store.look(KEY, tags, 30_000)
+        assert reading.versions == versions
+        if turn:
+            assert turn[0] == lock_key(KEY, max(versions, default=0))
+            assert store.look(KEY, tags, 30_000)[1] is None
+            assert store.lock(turn[0], 30_000) is None
+            store.unlock(*turn)
 
 
 def test_landing_keeps_the_bytes_and_gives_the_turn_back(store: Store) -> None:
