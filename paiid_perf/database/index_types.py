@@ -199,6 +199,8 @@ class Catalog:
     """Extensions that CREATE EXTENSION could install."""
     database_bytes: int = 0
     is_replica: bool = False
+    unsteady: frozenset[str] = frozenset()
+    """Functions that the statements call and that are not immutable, in some form at least."""
 
     @cached_property
     def indexes(self) -> tuple[Index, ...]:

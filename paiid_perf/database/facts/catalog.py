@@ -25,6 +25,7 @@ from paiid_perf.database.index_types import (
     Writes,
 )
 from paiid_perf.database.rules.indexes.parse import canonical_conjuncts, canonical_sql
+from paiid_perf.database.rules.indexes.steady import calls
 from paiid_perf.database.session import Session
 
 Row = Mapping[str, Any]
@@ -157,6 +158,7 @@ def read(session: Session, texts: Iterable[str], extra: Iterable[str] = ()) -> C
     Raises:
         psycopg.Error: the server does not answer, or not in time.
     """
+    texts = list(texts)
     server = session.rows(_SERVER)[0]
     names = session.rows(_NAMES)
     wanted = _named(names, texts, extra)
@@ -176,7 +178,16 @@ def read(session: Session, texts: Iterable[str], extra: Iterable[str] = ()) -> C
         frozenset(server["available"]),
         server["database_bytes"] or 0,
         server["is_replica"],
+        _unsteady(session, texts),
     )
+
+
+_NOT_IMMUTABLE = "SELECT DISTINCT proname AS name FROM pg_proc WHERE provolatile <> 'i' AND proname = ANY(%s)"
+
+
+def _unsteady(session: Session, texts: Iterable[str]) -> frozenset[str]:
+    called = sorted(set[str]().union(*map(calls, texts)))
+    return frozenset(r["name"] for r in session.rows(_NOT_IMMUTABLE, [called])) if called else frozenset()
 
 
 def _planner(server: Row) -> PlannerSettings:

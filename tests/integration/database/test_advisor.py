@@ -16,7 +16,7 @@ from paiid_perf.conf import get_settings
 from paiid_perf.database.advisor import advise
 from paiid_perf.database.facts import evidence
 from paiid_perf.database.index_types import Advice, Statement
-from paiid_perf.database.rules.indexes import render
+from paiid_perf.database.rules.indexes import render, script
 from paiid_perf.database.session import connect
 from paiid_perf.database.types import IndexCandidate
 from tests.integration.database.counters import V15, hand_over
@@ -589,6 +589,7 @@ def test_the_storage_budget_is_kept(clean_database: None) -> None:
     sizes = [p.evidence["size_bytes"] for p in advice.proposals if p.kind == "index_create"]
     assert sizes
     assert sum(sizes) <= 2**20
+    assert any("it would pay" in r.because and "budget of 1.0 MB" in r.because for r in advice.refused)
 
 
 def test_a_declared_candidate_that_does_not_pay_says_why(clean_database: None) -> None:
@@ -621,6 +622,48 @@ def test_statements_may_come_from_elsewhere(clean_database: None) -> None:
     advice = given(statements=[Statement("1", text, calls=100, total_ms=900.0, rows=2000)])
     assert advice.workload["source"] == "file"
     assert [p for p in advice.proposals if p.key.startswith("public.orders (customer_id")]
+
+
+#: Conditions on ``customers`` (and one on ``orders``) → the index for each, as it can really be built.
+EXPRESSIONS = {
+    "data ->> 'plan' = '77'": "(\"data\" ->> 'plan')",
+    "(data ->> 'n')::int = 77": "(CAST((\"data\" ->> 'n') AS INT))",
+    "to_tsvector('english', name) @@ to_tsquery('english', 'fish')": "gin ((TO_TSVECTOR('english', \"name\")))",
+    "upper(country) = 'C7'": '(UPPER("country"))',
+    "coalesce(country, '') = 'c7'": "(COALESCE(\"country\", ''))",
+    "id::text = '77'": '(CAST("id" AS TEXT))',
+}
+NO_EXPRESSIONS = (
+    "SELECT count(*) FROM orders WHERE date(at) = '2025-03-04'",
+    "SELECT count(*) FROM orders WHERE date_trunc('day', at) = '2025-03-04'",
+    "SELECT date_trunc('day', at), count(*) FROM orders GROUP BY 1 ORDER BY 1 LIMIT 3",
+    "SELECT count(*) FROM orders WHERE to_char(at, 'YYYY-MM') = '2025-03'",
+    "SELECT count(*) FROM orders WHERE at::text LIKE '2025-03%'",
+    "SELECT count(*) FROM orders WHERE concat(email, status) = 'x'",
+    "SELECT count(*) FROM orders WHERE email = current_user",
+)
+
+
+def test_expressions_of_a_file_are_indexed_as_they_are_written(clean_database: None) -> None:
+    plant(CUSTOMERS, ())
+    texts = [f"SELECT count(*) FROM customers WHERE {condition}" for condition in EXPRESSIONS]
+    advice = given(statements=script.statements(";".join(texts)), storage_budget_mb=500)
+    built = render.as_sql(advice).splitlines()
+    for index in EXPRESSIONS.values():
+        assert any(index in statement for statement in built), index
+    with connection.cursor() as cursor:
+        for statement in built:
+            cursor.execute(statement)
+
+
+@pytest.mark.parametrize("text", NO_EXPRESSIONS)
+def test_what_could_not_be_built_is_not_proposed(clean_database: None, text: str) -> None:
+    plant(ORDERS, ())
+    advice = given(statements=script.statements(text))
+    with connection.cursor() as cursor:
+        for statement in render.as_sql(advice).splitlines():
+            cursor.execute(statement)
+    assert not [p for p in advice.proposals if "(" in p.key.partition("(")[2] or " where " in p.key]
 
 
 def test_past_the_time_limit_the_best_so_far_is_returned(clean_database: None) -> None:

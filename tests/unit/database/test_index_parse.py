@@ -16,7 +16,8 @@ from paiid_perf.database.rules.indexes.texts import reason_to_leave_out, repaire
 
 
 def table(name: str, *columns: str, schema: str = "public") -> Table:
-    return Table(schema, name, 1e5, 1e3, {c: Column(c, "integer", "number") for c in columns})
+    kinds = {c: Column(c, *(("text", "text") if c == "n" else ("integer", "number"))) for c in columns}
+    return Table(schema, name, 1e5, 1e3, kinds)
 
 
 TABLES = (
@@ -241,7 +242,7 @@ def test_columns_read_are_known_for_index_only_scans() -> None:
 
 def test_a_value_that_every_sample_had_is_a_constant() -> None:
     text = "SELECT id FROM t WHERE a = $1 AND b = $2"
-    relation = read(text, Bindings({1: "'open'", 2: "7"}, frozenset({1}))).blocks[0].relations[0]
+    relation = read(text, Bindings({1: "'open'", 2: "7"}, stable=frozenset({1}))).blocks[0].relations[0]
     assert [(p.text, p.values) for p in relation.predicates] == [
         ("\"a\" = 'open'", ("open",)),
         ('"b" = $2', ("7",)),

@@ -39,13 +39,15 @@ from paiid_perf.database.rules.indexes import (
     sources,
     writes,
 )
-from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, immutable, prefix_of
+from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, prefix_of
 from paiid_perf.database.rules.indexes.judge import CONTROL, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.parse import parse
 from paiid_perf.database.rules.indexes.predicates import implied
 from paiid_perf.database.rules.indexes.select import Item, Problem, select, weights
 from paiid_perf.database.rules.indexes.selectivity import combined, selectivity
+from paiid_perf.database.rules.indexes.size import index_bytes
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
+from paiid_perf.database.rules.indexes.steady import immutable
 from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -406,16 +408,78 @@ def test_small_and_foreign_tables_have_none() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "column_name", "expected"),
+    "sql",
     [
-        ('LOWER("name")', "name", True),
-        ("DATE_TRUNC('DAY', \"at\")", "at", False),
-        ("DATE_TRUNC('DAY', \"at\" AT TIME ZONE 'UTC')", "at", True),
-        ('"customer" + NOW()', "customer", False),
+        'LOWER("name")',
+        '"customer" + 1',
+        "DATE_TRUNC('DAY', \"at\" AT TIME ZONE 'UTC')",
+        'CAST("customer" AS TEXT)',
+        "CAST((\"name\" ->> 'k') AS INT)",
+        'CAST("day" AS DATE)',
+        "TO_TSVECTOR('english', \"name\")",
+        "\"name\" || ' now '",
+        'mine("name")',
     ],
 )
-def test_only_what_cannot_change_is_indexed(sql: str, column_name: str, expected: bool) -> None:
-    assert immutable(sql, [column_name], make_table()) is expected
+def test_what_cannot_change_may_be_indexed(sql: str) -> None:
+    assert immutable(sql, dated(), frozenset({"theirs"}))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DATE_TRUNC('DAY', \"at\")",
+        'EXTRACT(YEAR FROM "at")',
+        'CAST("at" AS DATE)',
+        'CAST("day" AS TEXT)',
+        'CAST("day" AS TIMESTAMPTZ)',
+        "CAST((\"name\" ->> 'k') AS DATE)",
+        '"customer" + NOW()',
+        '"day" > CURRENT_DATE',
+        '"name" = CURRENT_USER',
+        'TO_TSVECTOR("name")',
+        "TO_CHAR(\"day\", 'YYYY')",
+        'theirs("name")',
+    ],
+)
+def test_what_settings_or_the_moment_change_may_not(sql: str) -> None:
+    assert not immutable(sql, dated(), frozenset({"theirs"}))
+
+
+def dated() -> Table:
+    found = make_table()
+    return replace(found, columns={**found.columns, "day": column("day", 300, family="time", type="date")})
+
+
+def test_no_expression_of_a_function_that_may_change_is_thought_of() -> None:
+    known = replace(catalog(make_table()), unsteady=frozenset({"theirs"}))
+    for name, is_thought_of in (("mine", True), ("theirs", False)):
+        query = parse(f"SELECT * FROM t WHERE {name}(name) = $1", known)
+        assert bool(list(candidates(query, known, 3))) is is_thought_of
+
+
+def test_full_text_over_an_expression_is_gin() -> None:
+    text = "SELECT * FROM t WHERE to_tsvector('english', name) @@ to_tsquery($1)"
+    assert "t using gin (TO_TSVECTOR('english', \"name\"))" in proposed(text)
+
+
+@pytest.mark.parametrize("value", ["CURRENT_USER", "current_date", "mine()", "$1", "g"])
+def test_only_what_is_written_out_makes_a_partial_index(value: str) -> None:
+    found = proposed(f"SELECT * FROM generate_series(1, 3) g, t WHERE kind = {value} AND customer = 7")
+    assert "t (customer)" in found
+    assert not any("where" in f for f in found if '"kind"' in f)
+
+
+def test_the_digits_of_a_number_are_not_found_by_its_index() -> None:
+    known = catalog(make_table())
+    (found,) = set(candidates(parse("SELECT * FROM t WHERE customer::text = $1", known), known, 3))
+    assert [(k.is_column, k.sql) for k in found.keys] == [(False, 'CAST("customer" AS TEXT)')]
+    assert "t (name)" in proposed("SELECT * FROM t WHERE name::text = $1")
+
+
+def test_a_text_in_another_case_takes_as_much_room() -> None:
+    lower = IndexSpec("public.t", (KeyPart('LOWER("name")', False, sql='LOWER("name")'),))
+    assert index_bytes(lower, make_table()) == index_bytes(spec("name"), make_table())
 
 
 # --- what serves and what can go -----------------------------------------------------------------------------

@@ -186,19 +186,20 @@ STABLE_RUNS = 3
 
 
 def stable_bindings(statement: Statement) -> Bindings:
-    """What the sampled runs say about each ``$n``: the most frequent value, and whether it hardly ever differs."""
+    """What the sampled runs say about each ``$n``: the most frequent value, whether it hardly ever differs, and whether
+    that can be said of enough runs."""
     numbers = _in_order(statement.text)
     runs = [s for s in statement.samples if len(s) == len(numbers)]
     if not runs:
         return Bindings()
     values: dict[int, str] = {}
-    stable: set[int] = set()
+    agreed: set[int] = set()
     for position, number in enumerate(numbers):
         ((value, times),) = Counter(run[position] for run in runs).most_common(1)
         values[number] = value
-        if len(runs) >= STABLE_RUNS and times >= STABLE_SHARE * len(runs):
-            stable.add(number)
-    return Bindings(values, frozenset(stable))
+        if times >= STABLE_SHARE * len(runs):
+            agreed.add(number)
+    return Bindings(values, frozenset(agreed), frozenset(agreed if len(runs) >= STABLE_RUNS else ()))
 
 
 def _in_order(text: str) -> list[int]:

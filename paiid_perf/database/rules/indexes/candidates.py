@@ -22,6 +22,7 @@ from paiid_perf.database.index_types import (
     Table,
 )
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values, like_prefix, selectivity
+from paiid_perf.database.rules.indexes.steady import immutable
 
 #: Under this many rows a sequential scan is as fast as anything (PgHero's floor).
 ROW_FLOOR = 500
@@ -38,9 +39,6 @@ KEEPS_MOST = 0.5
 INCLUDE_COLUMNS, INCLUDE_WIDTH = 5, 64
 INCLUDE_VISIBLE = 0.5
 _MAX_EQUAL = 4
-
-_VOLATILE_TIME = re.compile(r"\b(NOW|CURRENT_|LOCALTIME|RANDOM|CLOCK_TIMESTAMP|TO_CHAR|AGE)\b", re.IGNORECASE)
-_TIME_FUNCTION = re.compile(r"DATE_TRUNC|EXTRACT|CAST\(|TO_DATE|DATE\(|::", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +61,9 @@ def candidates(query: Query, catalog: Catalog, max_width: int) -> Iterator[Index
         for relation in block.relations:
             table = catalog.tables.get(relation.table) if relation.table else None
             if table is not None and not why_not_table(table):
-                yield from _for_relation(block, relation, table, catalog, max_width)
+                for spec in _for_relation(block, relation, table, catalog, max_width):
+                    if all(k.is_column or immutable(k.sql, table, catalog.unsteady) for k in spec.keys):
+                        yield spec
 
 
 def why_not_table(table: Table) -> str:
@@ -110,18 +110,7 @@ def _usable(predicate: Predicate, table: Table) -> bool:
     if predicate.is_column:
         column = table.columns.get(predicate.key)
         return column is not None and column.indexable
-    return bool(predicate.expression_sql) and immutable(predicate.expression_sql, predicate.columns, table)
-
-
-def immutable(sql: str, columns: Iterable[str], table: Table) -> bool:
-    """Whether an expression may be indexed, as far as its text and its columns' types tell.
-
-    Truncating a ``timestamptz`` depends on the session's time zone unless the text names one.
-    """
-    if _VOLATILE_TIME.search(sql):
-        return False
-    zoned = any("with time zone" in table.columns[c].type for c in columns if c in table.columns)
-    return not (zoned and _TIME_FUNCTION.search(sql) and "AT TIME ZONE" not in sql.upper())
+    return bool(predicate.expression_sql) and immutable(predicate.expression_sql, table)
 
 
 def _by_selectivity(predicates: Iterable[Predicate], table: Table) -> tuple[KeyPart, ...]:
@@ -144,7 +133,7 @@ def _sort_parts(keys: Sequence[SortKey], alias: str, table: Table) -> tuple[KeyP
         return ()
     parts = [KeyPart(k.key, k.is_column, k.descending, k.nulls_first, sql=k.expression_sql) for k in keys]
     known = all(k.text in table.columns and table.columns[k.text].indexable for k in parts if k.is_column)
-    expressions = all(k.is_column or immutable(k.expression_sql or "now", (), table) for k in keys)
+    expressions = all(k.is_column or immutable(k.expression_sql or "now", table) for k in keys)
     return _forward(tuple(parts)) if known and expressions else ()
 
 
@@ -195,13 +184,18 @@ def _keeps_most(spec: IndexSpec, relation: Relation, table: Table) -> bool:
 def _partial(spec: IndexSpec, relation: Relation, table: Table) -> Iterator[IndexSpec]:
     """The same keys over the rows that a constant predicate keeps, the predicate's own column left out."""
     for predicate in relation.predicates:
-        constant = predicate.text and "$" not in predicate.text and "%(" not in predicate.text
-        if not constant or predicate.op not in {"eq", "in", "null", "notnull"} or not predicate.is_column:
+        if not _is_constant(predicate) or predicate.op not in {"eq", "in", "null", "notnull"}:
             continue
-        if selectivity(table, predicate) > PARTIAL_SHARE or _VOLATILE_TIME.search(predicate.text):
+        if not predicate.is_column or selectivity(table, predicate) > PARTIAL_SHARE:
             continue
         keys = tuple(k for k in spec.keys if k.text != predicate.key) or spec.keys
         yield replace(spec, keys=keys, predicate=(predicate.text,), predicate_sql=predicate.text)
+
+
+def _is_constant(predicate: Predicate) -> bool:
+    """Whether every call asks for the same: literals only, no parameter and nothing that is worked out."""
+    spelled = predicate.text and "$" not in predicate.text and "%(" not in predicate.text
+    return bool(spelled) and None not in predicate.values
 
 
 def _covering(spec: IndexSpec, relation: Relation, table: Table) -> Iterator[IndexSpec]:
@@ -236,6 +230,8 @@ def _special(relation: Relation, table: Table, catalog: Catalog) -> Iterator[Ind
                 yield _gin(table, predicate.key)
             case "search" if column is not None and column.family == "tsvector":
                 yield _gin(table, predicate.key)
+            case "search" | "contains" | "overlap" if predicate.expression_sql and _usable(predicate, table):
+                yield _gin(table, predicate.key, is_column=False, sql=predicate.expression_sql)
             case "range" if column is not None and _in_order(table, predicate.key):
                 yield IndexSpec(table.key, (KeyPart(predicate.key),), method="brin")
             case _:

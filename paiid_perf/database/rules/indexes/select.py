@@ -320,7 +320,7 @@ def select(problem: Problem) -> Selection:
     chosen = frozenset(p.candidate.spec for p in picks)
     left = [i for i in problem.items if i.spec not in chosen]
     left.sort(key=lambda i: (i.candidate.source != "declared", repr(i.spec)))
-    refused = tuple((i, _why_not(i, problem, chosen)) for i in left[: problem.reasons])
+    refused = tuple((i, _why_not(i, search)) for i in left[: problem.reasons])
     return Selection(picks, refused, search.late)
 
 
@@ -366,8 +366,9 @@ def _account(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> Pick
     return Pick(item.candidate, item.bytes, saved, item.write_ms, tuple(effects), left)
 
 
-def _why_not(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> str:
+def _why_not(item: Item, search: _Search) -> str:
     """The first reason that holds, with numbers."""
+    problem = search.problem
     if problem.out_of_time(REASONS):
         return "the time limit ended before it was weighed"
     reads = sum(problem.saved(s, frozenset({item.spec})) for s in problem.reading(item.spec.table))
@@ -380,9 +381,11 @@ def _why_not(item: Item, problem: Problem, chosen: frozenset[IndexSpec]) -> str:
         )
     if reads < MIN_WORKLOAD_SHARE * problem.total_ms:
         return f"it would save {reads:.1f} of {problem.total_ms:.0f} ms: not worth an index"
-    better = [s for s in chosen if s.table == item.spec.table]
-    if better:
+    if not search.fits(item.bytes) and search.worth(search.gain([item])):
+        return (
+            f"it would pay, and needs {item.bytes / 2**20:.1f} MB: of the storage budget of "
+            f"{problem.budget / 2**20:.1f} MB, {search.bytes / 2**20:.1f} go to indexes that pay more"
+        )
+    if any(spec.table == item.spec.table for spec in search.chosen):
         return "a chosen index on the table serves the same statements as well or better"
-    if item.bytes > problem.budget:
-        return f"it needs {item.bytes / 2**20:.1f} MB; the storage budget is {problem.budget / 2**20:.1f} MB"
-    return "its statements would gain too little, or the budget is spent on indexes that pay more"
+    return "its statements would gain too little"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 
-from paiid_perf.database.index_types import IndexSpec, Table
+from paiid_perf.database.index_types import Column, IndexSpec, KeyPart, Table
 from paiid_perf.database.rules.indexes.predicates import read_conjunct
 from paiid_perf.database.rules.indexes.selectivity import combined, distinct_values
 
@@ -55,9 +55,9 @@ def key_width(spec: IndexSpec, table: Table) -> float:
     What follows a value of varying length is padded by half of its alignment on average, and such a length is half a
     byte more than pg_stats says (it cuts its average); where the sum varies, so does what it is rounded up to.
     """
-    names = [k.text if k.is_column else "" for k in spec.keys] + list(spec.include)
+    columns = [column_of(k, table) for k in spec.keys] + [table.columns.get(n) for n in spec.include]
     width, varies = 0.0, False
-    for column in (table.columns.get(n) for n in names):
+    for column in columns:
         align = _aligned(column.type) if column else None
         if align is None:
             width, varies = width + (column.width + 0.5 if column else 16), True
@@ -66,6 +66,18 @@ def key_width(spec: IndexSpec, table: Table) -> float:
             width += pad + (column.width if column else 0)
     whole = 8.0 * math.ceil(width / 8)
     return max(whole, width + 3.5) if varies else whole
+
+
+#: What an expression of these makes of a text has its length, and nearly as many values.
+_SAME_SIZE = re.compile(r'(?:LOWER|UPPER|INITCAP|TRIM|BTRIM|UNACCENT)\("((?:[^"]|"")+)"\)', re.IGNORECASE)
+
+
+def column_of(key: KeyPart, table: Table) -> Column | None:
+    """The column whose widths and values a key has: its own, or that of a text in another case."""
+    if key.is_column:
+        return table.columns.get(key.text)
+    inner = _SAME_SIZE.fullmatch(key.text)
+    return table.columns.get(inner[1].replace('""', '"')) if inner else None
 
 
 def _aligned(kind: str) -> int | None:
@@ -103,7 +115,8 @@ def distinct_keys(spec: IndexSpec, table: Table, rows: float) -> float:
     """Distinct entries: the product of the columns' distinct values, at most one per row."""
     product = 1.0
     for key in spec.keys:
-        product *= distinct_values(table, key.text)
+        column = column_of(key, table)
+        product *= distinct_values(table, column.name if column else key.text)
         if product >= rows:
             return max(1.0, rows)
     return max(1.0, product)

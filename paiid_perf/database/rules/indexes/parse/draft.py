@@ -11,9 +11,11 @@ from paiid_perf.database.rules.indexes.parse.trees import Node
 
 @dataclass(frozen=True, slots=True)
 class Bindings:
-    """What sampled runs say about ``$n``: a value seen, and whether every sample had it."""
+    """What sampled runs say about ``$n``: a value seen, whether nearly all had it, and whether these were enough runs
+    to call it a constant."""
 
     values: Mapping[int, str] = field(default_factory=dict)
+    agreed: frozenset[int] = frozenset()
     stable: frozenset[int] = frozenset()
 
 

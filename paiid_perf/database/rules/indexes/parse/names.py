@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
+from collections.abc import Set
 
 import sqlglot
 from sqlglot import exp
@@ -90,7 +91,9 @@ class Names(ABC):
                 return n
             found = self._find(n, scope)
             if found is None:
-                return n
+                return exp.Placeholder(
+                    this="unknown"
+                )  # a function's row, say: no constant, and no column of ours
             if found[0].block != scope.block:
                 return exp.Placeholder(this="outer")
             self._use(found[1], scope.block)
@@ -158,25 +161,35 @@ class Names(ABC):
 
     def canonical(self, node: Node) -> str:
         """Text that is equal for equal expressions, however the query or the catalogue spelled them."""
-        return canonical(self._bound(node))
+        return canonical(self._bound(node, self.bindings.stable))
 
     def index_sql(self, node: Node) -> str:
         """What CREATE INDEX takes for an expression; empty where a parameter inside it is not constant."""
-        bound = self._bound(node)
+        bound = self._bound(node, self.bindings.agreed)
         if any(True for _ in bound.find_all(exp.Parameter, exp.Placeholder)):
             return ""
         return str(bare(bound).sql("postgres"))
 
-    def _bound(self, node: Node) -> Node:
+    def _bound(self, node: Node, numbers: Set[int]) -> Node:
         def swap(n: Node) -> Node:
             number = parameter_number(n)
-            literal = self.bindings.values.get(number) if number in self.bindings.stable else None
+            literal = self.bindings.values.get(number) if number in numbers else None
             return sqlglot.parse_one(literal, read="postgres") if literal is not None else n
 
-        return node.transform(swap) if self.bindings.stable else node
+        return node.transform(swap) if numbers else node
 
     def _key(self, node: Node) -> tuple[str, bool]:
-        node = without_text_cast(unparenthesised(node))
-        if isinstance(node, exp.Column):
-            return node.name, True
-        return self.canonical(node), False
+        node = unparenthesised(node)
+        column = without_text_cast(node)
+        if isinstance(column, exp.Column) and (column is node or self._is_text(column)):
+            return column.name, True
+        # What stands beside a column, a JSON key or a function's argument, is part of what is asked; what the whole is
+        # compared with is one call's value. So one run's word is enough for the first.
+        return canonical(self._bound(node, self.bindings.agreed)), False
+
+    def _is_text(self, column: exp.Column) -> bool:
+        """Whether reading the column as text changes nothing; a number's index does not find its digits."""
+        tables = (draft.tables.get(column.table) for draft in reversed(self.drafts))
+        table = self.catalog.tables.get(next((t for t in tables if t), ""))
+        found = table.columns.get(column.name) if table else None
+        return found is None or found.family == "text"
