@@ -41,13 +41,14 @@ from paiid_perf.database.rules.indexes import (
 )
 from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, prefix_of
 from paiid_perf.database.rules.indexes.judge import CONTROL, WATCHED, WRITES, judge
-from paiid_perf.database.rules.indexes.parse import parse
+from paiid_perf.database.rules.indexes.parse import Bindings, canonical_sql, parse
 from paiid_perf.database.rules.indexes.predicates import implied
 from paiid_perf.database.rules.indexes.select import Item, Problem, select, weights
 from paiid_perf.database.rules.indexes.selectivity import combined, selectivity
 from paiid_perf.database.rules.indexes.size import index_bytes
 from paiid_perf.database.rules.indexes.sources import EstimatedCosts
 from paiid_perf.database.rules.indexes.steady import immutable
+from paiid_perf.database.rules.indexes.texts import repaired
 from paiid_perf.database.rules.indexes.window import Counters, merged, subtract
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -430,6 +431,7 @@ def test_what_cannot_change_may_be_indexed(sql: str) -> None:
     [
         "DATE_TRUNC('DAY', \"at\")",
         'EXTRACT(YEAR FROM "at")',
+        'EXTRACT(YEARS FROM "day")',
         'CAST("at" AS DATE)',
         'CAST("day" AS TEXT)',
         'CAST("day" AS TIMESTAMPTZ)',
@@ -456,6 +458,32 @@ def test_no_expression_of_a_function_that_may_change_is_thought_of() -> None:
     for name, is_thought_of in (("mine", True), ("theirs", False)):
         query = parse(f"SELECT * FROM t WHERE {name}(name) = $1", known)
         assert bool(list(candidates(query, known, 3))) is is_thought_of
+
+
+@pytest.mark.parametrize(
+    "condition", ["7 = ANY(customer)", "7 < ALL(customer)", "extract($1 from at AT TIME ZONE 'UTC') = $2"]
+)
+def test_what_no_index_could_have_is_not_thought_of(condition: str) -> None:
+    assert proposed(repaired(f"SELECT * FROM t WHERE {condition}")) == set()
+
+
+def test_a_function_is_indexed_under_its_own_name() -> None:
+    known, month = catalog(dated()), Bindings({1: "'month'", 2: "3"}, agreed=frozenset({1}))
+    query = parse("SELECT * FROM t WHERE date_part($1, day) = $2", known, month)
+    (found,) = set(candidates(query, known, 3))
+    (key,) = found.keys
+    assert key.sql == "DATE_PART('month', \"day\")"
+    assert key.text == canonical_sql("date_part('month'::text, day)")
+    assert key.text != canonical_sql("EXTRACT(month FROM day)")
+
+
+def test_patterns_of_another_type_are_left_alone() -> None:
+    citext = make_table()
+    columns = {**citext.columns, "mail": column("mail", 1e6, family="other", type="citext")}
+    found = proposed(
+        "SELECT * FROM t WHERE mail LIKE 'a%' OR mail ILIKE '%abc%'", replace(citext, columns=columns)
+    )
+    assert not any("ops" in f for f in found)
 
 
 def test_full_text_over_an_expression_is_gin() -> None:

@@ -133,8 +133,16 @@ def _sort_parts(keys: Sequence[SortKey], alias: str, table: Table) -> tuple[KeyP
         return ()
     parts = [KeyPart(k.key, k.is_column, k.descending, k.nulls_first, sql=k.expression_sql) for k in keys]
     known = all(k.text in table.columns and table.columns[k.text].indexable for k in parts if k.is_column)
-    expressions = all(k.is_column or immutable(k.expression_sql or "now", table) for k in keys)
+    expressions = all(k.is_column or _sorts(k.expression_sql, table) for k in keys)
     return _forward(tuple(parts)) if known and expressions else ()
+
+
+def _sorts(sql: str, table: Table) -> bool:
+    """Whether a B-tree may hold the order; a distance from somewhere is another order for each who asks."""
+    return bool(sql) and not _DISTANCE.search(sql) and immutable(sql, table)
+
+
+_DISTANCE = re.compile(r"<->|<#>|<=>|<\+>")
 
 
 def _forward(parts: tuple[KeyPart, ...]) -> tuple[KeyPart, ...]:
@@ -242,10 +250,14 @@ def _gin(table: Table, key: str, opclass: str = "", *, is_column: bool = True, s
     return IndexSpec(table.key, (KeyPart(key, is_column, opclass=opclass, sql=sql),), method="gin")
 
 
+_TEXTS = ("text", "character", "name")
+
+
 def _patterns(predicate: Predicate, table: Table, catalog: Catalog) -> Iterator[IndexSpec]:
     """A fixed prefix is a B-tree with a pattern class; anything else is trigrams, where pg_trgm can be had."""
-    if not _usable(predicate, table):
-        return
+    column = table.columns.get(predicate.key)
+    if not _usable(predicate, table) or (column is not None and not column.type.startswith(_TEXTS)):
+        return  # citext, say, has patterns of its own, which neither class knows
     pattern = predicate.values[0] if predicate.values else None
     prefix = like_prefix(pattern)
     if predicate.op == "like" and prefix:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Set
 
 from paiid_perf.database.index_types import Column, Table
+from paiid_perf.database.rules.indexes.texts import SOME_FIELD
 
 #: Literals, and names in quotes (the columns).
 _STRING = re.compile(r"'(?:[^']|'')*'")
@@ -31,6 +32,9 @@ _TO_TEXT = re.compile(r"\bAS (?:TEXT|VARCHAR|CHAR)\b|::\s*(?:text|varchar|char)\
 #: Without a configuration that it names, the text search depends on ``default_text_search_config``.
 _SEARCH = re.compile(r"TO_TSVECTOR\((?!\s*'')", re.IGNORECASE)
 
+#: Which field of a moment it is, the counters did not keep.
+_UNKNOWN = re.compile(rf"EXTRACT\({SOME_FIELD} ", re.IGNORECASE)
+
 
 def immutable(sql: str, table: Table, unsteady: Set[str] = frozenset()) -> bool:
     """Whether an expression over the table's columns (quoted in it) may be indexed.
@@ -38,7 +42,7 @@ def immutable(sql: str, table: Table, unsteady: Set[str] = frozenset()) -> bool:
     ``unsteady``: functions (in lower case) that the server has and does not call immutable in every form.
     """
     bare = _NAME.sub("", _STRING.sub("''", sql))
-    if _UNSTEADY.search(bare) or _SEARCH.search(bare):
+    if _UNSTEADY.search(bare) or _SEARCH.search(bare) or _UNKNOWN.search(bare):
         return False
     if {name.lower() for name in _CALL.findall(bare)} & (unsteady - _MIXED):
         return False

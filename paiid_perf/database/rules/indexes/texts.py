@@ -26,6 +26,14 @@ _OPERATOR = re.compile(r"\bOPERATOR\s*\(\s*(?:pg_catalog\s*\.\s*)?([^\s()\w.]+)\
 
 _UNIT = r"(?:year|month|day|hour|minute|second)s?\b(?:\s*\(\d+\))?"
 
+#: What may stand before a literal to say of which type it is.
+_TYPES = (
+    r"date|timestamptz|timestamp|timetz|time|bytea|inet|cidr|macaddr|uuid|jsonb|json|jsonpath|xml|numeric|money|bit"
+    r"|point|line|lseg|box|path|polygon|circle|tsquery|tsvector|(?:int4|int8|num|ts|tstz|date)(?:multi)?range"
+)
+#: The field of an ``extract($1 from x)``, which nobody knows: a name of the year that hardly anybody writes.
+SOME_FIELD = "years"
+
 #: Pattern → replacement, tried in order on text outside quotes. Group 1 is the parameter.
 _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), replacement)
@@ -35,14 +43,14 @@ _REPAIRS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"CAST(\1 AS interval)",
         ),
         (
-            r"\b(date|timestamptz|timestamp|time|bytea|inet|uuid|jsonb|json|numeric)\s+(\$\d+)",
+            rf"\b({_TYPES})\s+(\$\d+)",
             r"CAST(\2 AS \1)",
         ),
         (
             r"\b(timestamp|time)\s+(with|without)\s+time\s+zone\s+(\$\d+)",
             r"CAST(\3 AS \1 \2 time zone)",
         ),
-        (r"\bextract\s*\(\s*\$\d+\s+from\b", r"EXTRACT(year FROM"),
+        (r"\bextract\s*\(\s*\$\d+\s+from\b", rf"EXTRACT({SOME_FIELD} FROM"),
         (r"(\$\d+)", r" \1 "),
     )
 )

@@ -14,9 +14,9 @@ def canonical(node: Node) -> str:
     return str(_tidy(node.copy(), None).sql("postgres"))
 
 
-def _tidy(node: Node, parent: Node) -> Node:
-    """The tree without what two spellings of one expression differ in."""
-    while _is_needless_cast(node) or _is_needless_paren(node, parent):
+def _tidy(node: Node, parent: Node, place: str = "") -> Node:
+    """The tree without what two spellings of one expression differ in; ``place``: which operand of its parent it is."""
+    while _is_needless_cast(node) or _is_needless_paren(node, parent, place):
         node = node.this
     if isinstance(node, exp.Column):
         return exp.Column(this=exp.to_identifier(folded(node.this), quoted=True))
@@ -24,14 +24,26 @@ def _tidy(node: Node, parent: Node) -> Node:
         if isinstance(value, list):
             node.set(name, [_tidy(v, node) if isinstance(v, exp.Expression) else v for v in value])
         elif isinstance(value, exp.Expression):
-            node.set(name, _tidy(value, node))
+            node.set(name, _tidy(value, node, name))
     return node
 
 
-def _is_needless_paren(node: Node, parent: Node) -> bool:
-    """Parentheses count only between operators."""
+_JSON = (exp.JSONExtract, exp.JSONExtractScalar, exp.JSONBExtract, exp.JSONBExtractScalar)
+#: Operators that are read from the left: of a chain of one of them, PostgreSQL writes the parentheses.
+_CHAINS: tuple[tuple[type[exp.Expression], ...], ...] = (
+    _JSON,
+    (exp.DPipe,),
+    (exp.Add, exp.Sub),
+    (exp.Mul, exp.Div),
+)
+
+
+def _is_needless_paren(node: Node, parent: Node, place: str) -> bool:
+    """Parentheses count only between operators, and not around the beginning of a chain."""
     if not isinstance(node, exp.Paren):
         return False
+    if place == "this" and any(isinstance(node.this, c) and isinstance(parent, c) for c in _CHAINS):
+        return True
     inner = isinstance(node.this, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Is)
     outer = isinstance(parent, exp.Binary | exp.Unary | exp.Cast | exp.Between | exp.In | exp.Is)
     return not (inner and outer and not isinstance(parent, exp.Paren))

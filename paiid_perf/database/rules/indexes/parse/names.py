@@ -168,7 +168,7 @@ class Names(ABC):
         bound = self._bound(node, self.bindings.agreed)
         if any(True for _ in bound.find_all(exp.Parameter, exp.Placeholder)):
             return ""
-        return str(bare(bound).sql("postgres"))
+        return str(bare(bound.transform(_as_called)).sql("postgres"))
 
     def _bound(self, node: Node, numbers: Set[int]) -> Node:
         def swap(n: Node) -> Node:
@@ -193,3 +193,10 @@ class Names(ABC):
         table = self.catalog.tables.get(next((t for t in tables if t), ""))
         found = table.columns.get(column.name) if table else None
         return found is None or found.family == "text"
+
+
+def _as_called(node: Node) -> Node:
+    """``date_part('month', x)`` again, which is read as EXTRACT, and is another function to the planner."""
+    if isinstance(node, exp.Extract) and isinstance(node.this, exp.Literal):
+        return exp.Anonymous(this="DATE_PART", expressions=[node.this, node.expression])
+    return node

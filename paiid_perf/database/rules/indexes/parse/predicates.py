@@ -110,7 +110,7 @@ class Predicates(Names):
             if kind in _OPS:
                 return None
             left, right, kind = right, left, _MIRROR.get(kind, kind)
-        if aliases_of(right):
+        if aliases_of(right) or _is_quantified(left):
             return None
         if kind in _RANGES:
             value = self._literal(right)
@@ -152,3 +152,10 @@ class Predicates(Names):
             return None
         sql = "" if is_column else self.index_sql(node)
         return Predicate(key, is_column, op, values, expression_sql=sql)
+
+
+def _is_quantified(node: Node) -> bool:
+    """``ANY(column)``, ``SOME(…)``, ``ALL(…)``: no value of the row."""
+    return isinstance(node, exp.Any | exp.All) or (
+        isinstance(node, exp.Anonymous) and node.name.upper() in {"ALL", "SOME"}
+    )
