@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from django.utils.translation import gettext as _
@@ -15,11 +17,24 @@ from paiid_perf.database.facts import catalog as catalog_facts
 from paiid_perf.database.facts import machine, plans, workload
 from paiid_perf.database.index_types import Statement
 from paiid_perf.database.rules.indexes import room
-from paiid_perf.database.rules.indexes.judge import CONTROL, TRIAL, WATCHED, WRITES, judge
+from paiid_perf.database.rules.indexes.judge import CONTROL, OTHERS, TRIAL, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.names import quoted
 from paiid_perf.database.rules.indexes.window import merged
 from paiid_perf.database.session import Session, connect
 from paiid_perf.exceptions import ActionRefused
+
+#: What a trial has measured so far: most statements keep their plans, whatever is built.
+_tried: ContextVar[plans.Runs | None] = ContextVar("paiid_perf_tried", default=None)
+
+
+@contextmanager
+def trial() -> Iterator[None]:
+    """Changes that are measured within it, one after the other, remember what was run with which plan."""
+    token = _tried.set({})
+    try:
+        yield
+    finally:
+        _tried.reset(token)
 
 
 @contextmanager
@@ -139,7 +154,8 @@ def measure(payload: Json, ctx: ChangeContext) -> Measurement:
     """The affected statements (and, under ``watched:`` keys, their neighbours and the table's writes) as they run now.
 
     ``replay``: run again with sampled or representative constants, read-only; writes in a transaction that is rolled
-    back, on tables without triggers. ``trial``: the same, and every statement counts. ``window``: the running counters.
+    back, on tables without triggers. ``trial``: the same, every statement counts, and so it does with other constants.
+    ``window``: the running counters.
     """
     replayed = ctx.settings.VERIFY == "replay" or bool(payload.get("trial"))
     statements = _statements(payload, counted=not replayed)
@@ -224,18 +240,22 @@ def _replayed(
         ctx.progress(number / len(statements), _("measuring for %(name)s") % payload)
         with_samples = merged([statement], samples)[0]
         writes = may_write and statement.queryid in writers
-        variants = list(plans.variants_of(session, with_samples, catalog, writes=writes))
-        found = plans.measure(
+        measured = partial(
+            plans.measure,
             session,
-            key,
-            statement.text,
-            statement.calls,
-            variants,
-            ctx.settings.STATEMENT_TIMEOUT,
+            text=statement.text,
+            calls=statement.calls,
+            timeout=ctx.settings.STATEMENT_TIMEOUT,
             writes=writes,
+            known=_tried.get(),
         )
-        if found is not None:
-            yield found
+        variants = list(plans.variants_of(session, with_samples, catalog, writes=writes))
+        others = list(plans.others_of(session, with_samples, catalog)) if payload.get("trial") else []
+        found = (
+            measured(key=key, variants=variants),
+            measured(key=f"{OTHERS}{statement.queryid}", variants=others),
+        )
+        yield from (measure for measure in found if measure is not None)
 
 
 # --- judge -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import psycopg
 
 from paiid_perf.contracts import QueryMeasure
 from paiid_perf.database.index_types import Catalog, Query, Statement
-from paiid_perf.database.rules.indexes import bind, retype
+from paiid_perf.database.rules.indexes import bind, draw, retype
 from paiid_perf.database.rules.indexes.bind import bound, literals
 from paiid_perf.database.rules.indexes.parse import Unparsable, parse
 from paiid_perf.database.rules.indexes.retype import Complaint
@@ -22,9 +22,10 @@ from paiid_perf.database.session import Session, trusted
 _NAME = "paiid_perf_what_if"
 _PREPARE = f"PREPARE {_NAME} AS "
 _TYPES = "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = 'paiid_perf_what_if'"
-REPETITIONS = 4
-#: Constants tried per statement when it is run again.
-VARIANTS = 3
+#: Runs of a statement with one set of constants, at most: the two fastest agree before, on a quiet machine.
+REPETITIONS, AGREED = 4, 0.02
+#: Constants tried per statement when it is run again, and others in a trial.
+VARIANTS, OTHERS = 3, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,10 @@ def _rolled_back(session: Session, statement: Any, timeout: timedelta) -> list[A
         return session.rows(statement)
 
 
+#: What runs took, by the statement with its constants and its plan: what is planned the same way runs the same way.
+Runs = dict[tuple[str, str], Run | None]
+
+
 def measure(
     session: Session,
     key: str,
@@ -118,25 +123,59 @@ def measure(
     timeout: timedelta,
     *,
     writes: bool = False,
+    known: Runs | None = None,
 ) -> QueryMeasure | None:
-    """What a statement costs now: per variant the fastest of REPETITIONS runs, averaged over the variants. What runs
-    into the time-out is not run again."""
-    fastest: list[Run] = []
-    for sql in variants:
-        runs: list[Run] = []
-        for _ in range(REPETITIONS):
-            run = run_once(session, sql, timeout, writes=writes)
-            runs += [run] if run else []
-            if run is None or run.timed_out:
-                break
-        if runs:
-            fastest.append(min(runs, key=lambda r: r.ms))
+    """What a statement costs now: per variant the fastest of up to REPETITIONS runs, averaged over the variants.
+
+    With ``known``, a variant that is planned as it was when it was run before is not run again; what is run is added.
+    """
+    found = (_fastest_known(session, sql, timeout, writes, known) for sql in variants)
+    fastest = [run for run in found if run is not None]
     if not fastest:
         return None
     times = [r.ms for r in fastest]
     blocks = None if any(r.timed_out for r in fastest) else fmean(r.blocks for r in fastest)
     spread = pstdev(times) if len(times) > 2 else None
     return QueryMeasure(key, text, calls, fmean(times), blocks, None if spread is None else 0.0)
+
+
+def _fastest_known(
+    session: Session, sql: str, timeout: timedelta, writes: bool, known: Runs | None
+) -> Run | None:
+    # A write's plan says nothing of the indexes that it has to keep.
+    plan = None if known is None or writes else _shape(session, sql)
+    if known is None or plan is None:
+        return _fastest(session, sql, timeout, writes)
+    if (sql, plan) not in known:
+        known[sql, plan] = _fastest(session, sql, timeout, writes)
+    return known[sql, plan]
+
+
+def _shape(session: Session, sql: str) -> str | None:
+    """The plan without its figures; None where the server has none."""
+    try:
+        rows = session.rows(trusted(f"EXPLAIN (COSTS OFF, FORMAT JSON) {sql}"))
+    except psycopg.Error:
+        if session.is_broken:
+            raise
+        return None
+    return json.dumps(_plan(rows), sort_keys=True)
+
+
+def _fastest(session: Session, sql: str, timeout: timedelta, writes: bool) -> Run | None:
+    """What runs into the time-out is not run again."""
+    runs: list[Run] = []
+    for _ in range(REPETITIONS):
+        run = run_once(session, sql, timeout, writes=writes)
+        runs += [run] if run else []
+        if run is None or run.timed_out or _agree(runs):
+            break
+    return min(runs, key=lambda r: r.ms, default=None)
+
+
+def _agree(runs: Sequence[Run]) -> bool:
+    fast = sorted(r.ms for r in runs)[:2]
+    return len(fast) > 1 and fast[1] <= fast[0] * (1.0 + AGREED)
 
 
 def variants_of(
@@ -152,6 +191,24 @@ def variants_of(
         if text is not None and text not in seen:
             seen.add(text)
             yield text
+
+
+def others_of(session: Session, statement: Statement, catalog: Catalog) -> Iterator[str]:
+    """The statement with constants that ``variants_of`` leaves out, ready to run: the sampled ones beyond, or where
+    nobody sampled it, what rows drawn at random have. Statements that write are left out."""
+    if statement.samples:
+        later = (bind.sampled(statement, n) for n in range(VARIANTS, len(statement.samples))[:OTHERS])
+        yield from dict.fromkeys(bound(statement.text, sample) for sample in later if sample is not None)
+        return
+    try:
+        query = parse(statement.text, catalog)
+        simpler = parse(retype.simplified(statement.text), catalog)
+    except Unparsable:
+        return
+    if query.write is None and "$" in statement.text:
+        usual = _with_ranges(statement, query, catalog, bind.representative(query, catalog, statement))
+        values = [usual | draw.drawn(simpler, catalog, turn) for turn in range(OTHERS)]
+        yield from dict.fromkeys(runnable(session, statement.text, *values))
 
 
 def texts_of(session: Session, statement: Statement, query: Query, catalog: Catalog) -> Sequence[str]:

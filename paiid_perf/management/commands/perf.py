@@ -21,6 +21,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from paiid_perf.conf import get_settings
+from paiid_perf.database import index_changes
 from paiid_perf.database.advisor import WATCHED, advise
 from paiid_perf.database.index_types import Advice, Statement
 from paiid_perf.database.rules.indexes import render, script
@@ -278,13 +279,14 @@ def _try(command: Command, advice: Advice) -> int:
     """Build, run the table's statements again, keep or drop: one index at a time, through the ledger."""
     proposals = [replace(p, payload={**p.payload, "trial": True}) for p in advice.proposals]
     ids = ledger.propose(proposals, now=timezone.now(), settings=get_settings())
-    for rec in Recommendation.objects.filter(pk__in=ids).order_by("pk"):
-        try:
-            ledger.apply(rec, None)
-        except (ActionFailed, ActionRefused, InvalidTransition) as error:
-            command.stderr.write(str(error))
-        rec.refresh_from_db()
-        command.stdout.write(f"#{rec.pk} {rec.state}: {rec.title}\n  {rec.outcome}")
+    with index_changes.trial():
+        for rec in Recommendation.objects.filter(pk__in=ids).order_by("pk"):
+            try:
+                ledger.apply(rec, None)
+            except (ActionFailed, ActionRefused, InvalidTransition) as error:
+                command.stderr.write(str(error))
+            rec.refresh_from_db()
+            command.stdout.write(f"#{rec.pk} {rec.state}: {rec.title}\n  {rec.outcome}")
     return DONE
 
 

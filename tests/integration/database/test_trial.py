@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import call_command
 
+from paiid_perf.database.facts import plans
+from paiid_perf.database.rules.indexes.judge import OTHERS
+from paiid_perf.database.session import connect
 from paiid_perf.models import Recommendation
 from tests.integration.database.conftest import SCHEMA
 
@@ -53,9 +57,26 @@ def test_every_statement_of_the_table_has_a_say_and_what_is_not_kept_is_gone(
     assert rec.state in {"kept", "reverted"}, said
     assert f"#{rec.pk} {rec.state}" in said
     assert rec.before["method"] == rec.after["method"] == "trial"
-    texts = [query["text"].split()[0] for query in rec.after["queries"]]
+    texts = [query["text"].split()[0] for query in rec.after["queries"] if OTHERS not in query["key"]]
     assert sorted(texts) == ["SELECT", "SELECT", "UPDATE"]
+    assert any(OTHERS in query["key"] and "customer_id" in query["text"] for query in rec.after["queries"])
     assert built(orders) == Recommendation.objects.filter(state="kept", kind="index_create").count()
+
+
+def test_what_is_planned_as_before_is_not_run_again(orders: Callable[..., list[Any]]) -> None:
+    text, known = f"SELECT count(*) FROM {SCHEMA}.orders WHERE customer_id = 7", {}
+
+    def measured() -> Any:
+        second = timedelta(seconds=1)
+        with connect("default", statement=second, lock=second) as session:
+            return plans.measure(session, "1", text, 1.0, [text], second, known=known)
+
+    first, again = measured(), measured()
+    assert again == first
+    assert len(known) == 1
+    orders("CREATE INDEX ON orders (customer_id)")
+    assert measured().blocks < first.blocks
+    assert len(known) == 2
 
 
 @pytest.mark.parametrize(("setting", "value"), [("KILL_SWITCH", True), ("POLICY", {"*": "off"})])

@@ -40,7 +40,7 @@ from paiid_perf.database.rules.indexes import (
     writes,
 )
 from paiid_perf.database.rules.indexes.candidates import BRIN_PAGES, candidates, prefix_of
-from paiid_perf.database.rules.indexes.judge import CONTROL, WATCHED, WRITES, judge
+from paiid_perf.database.rules.indexes.judge import CONTROL, OTHERS, WATCHED, WRITES, judge
 from paiid_perf.database.rules.indexes.parse import Bindings, canonical_sql, parse
 from paiid_perf.database.rules.indexes.predicates import implied
 from paiid_perf.database.rules.indexes.select import Item, Problem, select, weights
@@ -916,3 +916,25 @@ def test_in_a_trial_the_lightest_query_counts() -> None:
         for method in ("replay", "trial")
     ]
     assert verdicts == [True, False]
+
+
+@pytest.mark.parametrize(("method", "keep"), [("replay", True), ("trial", False)])
+def test_in_a_trial_half_a_regression_is_one(method: str, keep: bool) -> None:
+    def seen(read: float, other: float) -> Measurement:
+        queries = QueryMeasure("1", "r", 9, read, read * 10), QueryMeasure("2", "o", 9, other, other * 10)
+        return Measurement(method, queries)
+
+    assert judge(seen(10, 10), seen(1, 10.7), min_gain=0.1, max_regression=0.1).keep is keep
+
+
+def test_a_query_that_is_slower_with_other_constants_counts_and_gains_there_do_not() -> None:
+    def seen(usual: float, others: float) -> Measurement:
+        queries = (
+            QueryMeasure("1", "q", 9, usual, usual * 10),
+            QueryMeasure(OTHERS + "1", "q", 9, others, others * 10),
+        )
+        return Measurement("trial", queries)
+
+    slower = judge(seen(10, 10), seen(1, 20), min_gain=0.1, max_regression=0.1)
+    only_there = judge(seen(10, 10), seen(10, 1), min_gain=0.1, max_regression=0.1)
+    assert (slower.keep, only_there.keep) == (False, False)

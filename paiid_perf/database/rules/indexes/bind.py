@@ -75,7 +75,7 @@ def representative(query: Query, catalog: Catalog, statement: Statement, variant
             table = catalog.tables.get(relation.table or "")
             for predicate in (*relation.predicates, *relation.mentioned) if table else ():
                 for part in (predicate, *predicate.branches):
-                    values |= _for_predicate(part, _column(part, table), variant)
+                    values |= _for_predicate(part, column_of(part, table), variant)
     for word, number in _LIMIT.findall(statement.text):
         values[int(number)] = "0" if word.upper() == "OFFSET" else str(round(limit(statement) or _NO_LIMIT))
     return values
@@ -89,7 +89,7 @@ def rare(query: Query, catalog: Catalog) -> dict[int, str]:
         for relation in block.relations:
             table = catalog.tables.get(relation.table or "")
             for predicate in relation.predicates if table else ():
-                column = _column(predicate, table)
+                column = column_of(predicate, table)
                 if predicate.op == "eq" and column is not None and _is_skewed(column):
                     values |= {int(n): column.common[-1][0] for n in _PARAMETER.findall(predicate.text)}
     return values
@@ -111,7 +111,7 @@ def limit(statement: Statement) -> float | None:
     return next((float(n) for n in _USUAL_LIMITS if _REACHED * n <= rows <= n), None)
 
 
-def _column(predicate: Predicate, table: Table | None) -> Column | None:
+def column_of(predicate: Predicate, table: Table | None) -> Column | None:
     """The column whose values a predicate is about, also inside ``UPPER(…)``."""
     if table is None:
         return None
@@ -126,7 +126,7 @@ def _for_predicate(predicate: Predicate, column: Column | None, variant: int) ->
     if predicate.op == "range":
         bounds = (_LOW, _HIGH) if len(numbers) > 1 else (_LOW if predicate.values[0] is None else _HIGH,)
         pairs = zip(numbers, bounds, strict=False)
-        return {n: v for n, at in pairs if (v := _bound(column, at)) is not None}
+        return {n: v for n, at in pairs if (v := ordered_at(column, at)) is not None}
     if predicate.op in {"like", "ilike"}:
         return {n: v for k, n in enumerate(numbers) if (v := _pattern(column, variant + k))}
     found = [(n, _value(column, variant + k)) for k, n in enumerate(numbers)]
@@ -158,7 +158,8 @@ def _value(column: Column, variant: int) -> str | None:
     return pool[variant % len(pool)] if pool else None
 
 
-def _bound(column: Column, at: float) -> str | None:
+def ordered_at(column: Column, at: float) -> str | None:
+    """The value at this share (0 to 1) of the column's values from the least to the greatest."""
     values = column.histogram or _in_line([v for v, _ in column.common])
     return values[min(len(values) - 1, int(at * len(values)))] if values else None
 
