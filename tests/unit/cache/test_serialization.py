@@ -128,6 +128,14 @@ def test_lists_that_are_almost_tables(serializer: str, rows: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("serializer", TEXT_SERIALIZERS)
+@pytest.mark.parametrize("width", [1, 2, serialization.WIDEST, serialization.WIDEST + 1])
+def test_tables_of_any_width_keep_their_cells_and_keys_in_order(serializer: str, width: int) -> None:
+    # Keys that would be no names in a program.
+    rows = [{f"{n} 'a\": import": (line, n) for n in range(width)} for line in range(3)]
+    assert shape(round_trip(rows, serializer)) == shape(rows)
+
+
+@pytest.mark.parametrize("serializer", TEXT_SERIALIZERS)
 def test_not_a_number_stays_one(serializer: str) -> None:
     assert math.isnan(round_trip(math.nan, serializer))
 
