@@ -3,7 +3,7 @@
 redis-py makes the connection (address, TLS, authentication, time-outs: all of the host's configuration); a call itself
 is one write and one read of RESP2, which is small enough to spell out: a script (``send``), or plain commands together
 (``ask``). A script is named by its digest and sent whole only to a server that does not know it. What nobody waits for
-(``tell``) is written only: its reply is read with that of the next call.
+(``tell``, ``note``) is written only: its reply is read with that of the next call.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Line:
         self.connection = connection
         self.sock: socket.socket = connection._sock
         self.knows: set[Script] = set()
-        self.owed: list[Script] = []
+        self.owed: list[Script | None] = []
 
     def close(self) -> None:
         """Let go of it; what is owed is lost, as if the server had not been there."""
@@ -165,8 +165,8 @@ class Line:
         self.owed.clear()
         return values[owed:]
 
-    def _look_at(self, script: Script, value: Any) -> None:
-        if _is_unknown_script(value):
+    def _look_at(self, script: Script | None, value: Any) -> None:
+        if script and _is_unknown_script(value):
             self.knows.discard(script)
         if isinstance(value, ResponseError):
             logger.info("Redis did not do what it was told: %s", value)
@@ -259,6 +259,23 @@ def _move(pool: SlotPool, redirection: str) -> None:
     if line is not None:
         line.close()
     pool.move(redirection)
+
+
+def note(pool: ConnectionPool, *commands: bytes) -> None:
+    """Commands that nobody waits for, in one write. On a cluster they are asked, as another node may have the keys.
+
+    Raises:
+        RedisError: the connection is not to be had, or takes nothing within the pool's time-out.
+    """
+    if isinstance(pool, SlotPool):
+        ask(pool, *commands)
+    else:
+        _on_a_line(pool, lambda line: _note(line, commands))
+
+
+def _note(line: Line, commands: Sequence[bytes]) -> None:
+    line.sock.sendall(b"".join(commands))
+    line.owed += [None] * len(commands)
 
 
 def tell(pool: ConnectionPool, script: Script, keys: Sequence[str], args: Sequence[Part]) -> None:

@@ -16,10 +16,9 @@ from redis import ConnectionPool, Redis
 from redis.exceptions import ResponseError
 
 from paiid_perf import invalidation, wire
-from paiid_perf.cache.envelope import HEADER_BYTES, stamp_of
+from paiid_perf.cache.envelope import HEADER_BYTES, is_stamped, stamp_of
 from paiid_perf.conf import get_settings
 from paiid_perf.stores import redis_gate
-from paiid_perf.wire import Script
 
 logger = logging.getLogger("paiid_perf")
 T = TypeVar("T")
@@ -97,28 +96,6 @@ def _token() -> str:
     return secrets.token_hex(8)
 
 
-#: ``look``: the value, the versions of its tags, and 1 where the turn is the caller's.
-_LOOK = Script("""
-local found = redis.call('MGET', unpack(KEYS))
-local stamp = 0
-for i = 2, #found do
-  if not found[i] then return found end
-  stamp = math.max(stamp, tonumber(found[i]))
-end
--- An envelope's bytes 2 to 9 are its stamp.
-if found[1] and string.sub(found[1], 2, 9) == struct.pack('>I8', stamp) then return found end
-local mine = redis.call('SET', string.format('%s:lock:%x', KEYS[1], stamp), ARGV[1], 'NX', 'PX', ARGV[2])
-found[#found + 1] = mine and 1 or 0
-return found
-""")
-
-
-_LAND = Script("""
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-if redis.call('GET', KEYS[2]) == ARGV[3] then redis.call('DEL', KEYS[2]) end
-return 1
-""")
-
 _UNLOCK_LUA = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -134,14 +111,21 @@ class RedisStore:
     def look(self, key: str, tags: Sequence[str], lease_ms: int) -> tuple[Reading, Turn | None]:
         if invalidation.has_pending(tags):
             return Reading(None, (-1,)), None
-        token = _token()
-        answer = _run(_LOOK, [key, *map(invalidation.tag_key, tags)], [token, str(lease_ms)])
-        if answer is None:
+        # The turn is asked for before the stamp is known that it is for: mostly it is the one seen last.
+        token, guess = _token(), _guessed(tags)
+        lock = lock_key(key, guess)
+        answers = _asked(_look(key, tags), _locked(lock, token, lease_ms))
+        if not answers:
             return Reading(None, (-1,), reachable=False), None
-        reading = _reading(tags, answer[: len(tags) + 1])
-        if answer[len(tags) + 1 :] != [1]:
+        looked, got = answers
+        reading = _reading(tags, looked)
+        stamp = _stamp_seen(tags, reading)
+        if not got:
             return reading, None
-        return reading, (lock_key(key, stamp_of(reading.versions) or 0), token)
+        if stamp == guess and not is_stamped(reading.stored, guess):
+            return reading, (lock, token)
+        _noted(wire.command("DEL", lock))
+        return reading, None
 
     def heads(self, keys: Sequence[str]) -> list[bytes | None]:
         return _call(lambda client: _heads(client, keys), [None] * len(keys))
@@ -171,7 +155,8 @@ class RedisStore:
         return token if got else None, _reading(tags, looked)
 
     def land(self, key: str, stored: bytes, ttl_ms: int, lock: str, token: str) -> bool:
-        return redis_gate.over(lambda pool: _told(pool, _LAND, [key, lock], [stored, ttl_ms, token]), False)
+        # Whoever has the turn by now, if this one took longer than its lease: the value is there, and nobody needs it.
+        return _noted(_set(key, stored, ttl_ms), wire.command("DEL", lock))
 
     def unlock(self, key: str, token: str) -> None:
         _asked(_unlocked(key, token))
@@ -187,22 +172,14 @@ def _asked(*commands: bytes) -> list[Any] | None:
     return None
 
 
-def _run(script: Script, keys: list[str], args: list[str]) -> Any:
-    """What the script says; None where Redis is away, or answers with an error."""
+def _noted(*commands: bytes) -> bool:
+    """Whether the commands went out; nobody waits for what they give."""
 
-    def work(pool: ConnectionPool) -> Any:
-        try:
-            return wire.send(pool, script, script.call(len(keys), keys + args), keys, args)
-        except ResponseError as error:
-            logger.warning("Redis refuses: %s", error)
-            return None
+    def send(pool: ConnectionPool) -> bool:
+        wire.note(pool, *commands)
+        return True
 
-    return redis_gate.over(work, None)
-
-
-def _told(pool: ConnectionPool, script: Script, keys: list[str], args: list[str | int | bytes]) -> bool:
-    wire.tell(pool, script, keys, args)
-    return True
+    return redis_gate.over(send, False)
 
 
 def _call(work: Callable[[Redis], T], default: T) -> T:
@@ -235,25 +212,36 @@ def _put(key: str, sealed: Sealed, ttl_ms: int, tags: tuple[str, ...]) -> bool:
 
     A value that went out with an older stamp is old to every reader; it is sent again with the one it should have.
     """
-    guess = _stamps.get(tags, 0)
+    guess = _guessed(tags)
     answers = _asked(_look(key, tags), _set(key, sealed(guess), ttl_ms))
     if not answers:
         return False
     looked, kept = answers
-    stamp = stamp_of(_reading(tags, looked).versions)
+    stamp = _stamp_seen(tags, _reading(tags, looked))
     if stamp == guess:
         return bool(kept == b"OK")
     if stamp is None:
         return False
-    if len(_stamps) >= MOST_STAMPS:
-        _stamps.clear()
-    _stamps[tags] = stamp
     return _asked(_set(key, sealed(stamp), ttl_ms)) == [b"OK"]
 
 
-#: The stamps that this process last saw, by tags: guesses, each checked by the store before it counts.
-_stamps: dict[tuple[str, ...], int] = {}
-MOST_STAMPS = 1024
+def _guessed(tags: Sequence[str]) -> int:
+    """The stamp of a value computed now, by what this process saw last; the store checks it before it counts."""
+    return max((_versions.get(tag, 0) for tag in tags), default=0)
+
+
+def _stamp_seen(tags: Sequence[str], reading: Reading) -> int | None:
+    """The stamp of a value computed now, and what to guess the next time; None while it cannot be known."""
+    stamp = stamp_of(reading.versions)
+    if stamp is not None:
+        if len(_versions) >= MOST_VERSIONS:
+            _versions.clear()
+        _versions.update(zip(tags, reading.versions, strict=True))
+    return stamp
+
+
+_versions: dict[str, int] = {}
+MOST_VERSIONS = 4096
 
 
 def _set(key: str, stored: bytes, ttl_ms: int) -> bytes:

@@ -58,6 +58,11 @@ def stamp_of(versions: Sequence[int]) -> int | None:
     return max(versions) if min(versions) >= 0 else None
 
 
+def is_stamped(stored: bytes | None, stamp: int) -> bool:
+    """Whether the bytes are a value with that stamp, whatever else there is to say of them."""
+    return stored is not None and len(stored) >= HEADER_BYTES and _HEADER.unpack_from(stored)[1] == stamp
+
+
 def is_fresh(envelope: Envelope, stamp: int | None, now_ms: int) -> bool:
     """Whether no tag was bumped since before the value was computed, and its time has not run out."""
     return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -245,7 +246,7 @@ def _replayed(
             session,
             text=statement.text,
             calls=statement.calls,
-            timeout=ctx.settings.STATEMENT_TIMEOUT,
+            timeout=_at_most(statement, ctx.settings),
             writes=writes,
             known=_tried.get(),
         )
@@ -256,6 +257,18 @@ def _replayed(
             measured(key=f"{OTHERS}{statement.queryid}", variants=others),
         )
         yield from (measure for measure in found if measure is not None)
+
+
+#: A run may take so many times as long as the statement's calls do, and a second in any case.
+MOST_TIMES, A_SECOND = 10.0, timedelta(seconds=1)
+
+
+def _at_most(statement: Statement, settings: Settings) -> timedelta:
+    """How long one run of a statement may take."""
+    if statement.mean_ms <= 0:
+        return settings.STATEMENT_TIMEOUT
+    usual = timedelta(milliseconds=statement.mean_ms * MOST_TIMES)
+    return min(settings.STATEMENT_TIMEOUT, max(A_SECOND, usual))
 
 
 # --- judge -------------------------------------------------------------------------------------------------

@@ -125,12 +125,17 @@ def measure(
     writes: bool = False,
     known: Runs | None = None,
 ) -> QueryMeasure | None:
-    """What a statement costs now: per variant the fastest of up to REPETITIONS runs, averaged over the variants.
+    """What a statement costs now: per variant the fastest of up to REPETITIONS runs, averaged over the variants. After
+    one that runs into the time-out no other is tried.
 
     With ``known``, a variant that is planned as it was when it was run before is not run again; what is run is added.
     """
-    found = (_fastest_known(session, sql, timeout, writes, known) for sql in variants)
-    fastest = [run for run in found if run is not None]
+    fastest: list[Run] = []
+    for sql in variants:
+        run = _fastest_known(session, sql, timeout, writes, known)
+        fastest += [run] if run else []
+        if run and run.timed_out:
+            break
     if not fastest:
         return None
     times = [r.ms for r in fastest]

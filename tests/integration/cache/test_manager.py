@@ -84,23 +84,18 @@ class Trips:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.number = self.told = 0
-        ask, send, tell = wire.ask, wire.send, wire.tell
+        ask, note = wire.ask, wire.note
 
         def asked(*args: Any) -> Any:
             self.number += 1
             return ask(*args)
 
-        def sent(*args: Any) -> Any:
-            self.number += 1
-            return send(*args)
-
-        def told(*args: Any) -> None:
+        def noted(*args: Any) -> None:
             self.told += 1
-            tell(*args)
+            note(*args)
 
         monkeypatch.setattr(wire, "ask", asked)
-        monkeypatch.setattr(wire, "send", sent)
-        monkeypatch.setattr(wire, "tell", told)
+        monkeypatch.setattr(wire, "note", noted)
 
 
 def test_a_set_is_one_round_trip_and_two_after_an_invalidation(
@@ -134,16 +129,32 @@ def test_a_value_that_another_process_made_old_costs_a_second_look(
     assert (trips.number, trips.told) == (2, 1)
 
 
-def test_a_value_made_old_is_computed_after_one_round_trip_by_who_has_not_seen_it(
+def test_a_value_made_old_costs_a_second_look_once_for_all_that_share_the_tag(
     redis_cache: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cache.get_or_compute("k", lambda: "old", strategy=PLAIN, tags=["a"])
+    tags = {"k": ["a"], "l": ["a", "of its own"]}
+    for key in tags:
+        cache.get_or_compute(key, lambda: "old", strategy=PLAIN, tags=tags[key])
     bump(["a"])
     known.forget()
     trips = Trips(monkeypatch)
     assert cache.get_or_compute("k", lambda: "new", strategy=PLAIN, tags=["a"]) == "new"
-    assert (trips.number, trips.told) == (1, 1)
-    assert cache.get_or_compute("k", never, strategy=PLAIN, tags=["a"]) == "new"
+    assert trips.number == 2
+    assert cache.get_or_compute("l", lambda: "new", strategy=PLAIN, tags=tags["l"]) == "new"
+    assert trips.number == 3
+    for key in tags:
+        assert cache.get_or_compute(key, never, strategy=PLAIN, tags=tags[key]) == "new"
+
+
+def test_a_look_leaves_no_turn_behind_that_it_did_not_need(redis_cache: Any) -> None:
+    cache.get_or_compute("k", Calls(), strategy=PLAIN, tags=["a"])
+    known.forget()
+    assert cache.get_or_compute("k", never, strategy=PLAIN, tags=["a"]) == VALUE
+    bump(["a"])
+    known.forget()
+    cache.get_or_compute("k", Calls(), strategy=PLAIN, tags=["a"])
+    cache.get("k", strategy=PLAIN, tags=["a"])  # its reply comes after all that nobody waited for
+    assert not [key for key in redis_cache.keys("*") if b":lock:" in key]
 
 
 def test_who_got_the_turn_gives_it_to_who_leads(redis_cache: Any, monkeypatch: pytest.MonkeyPatch) -> None:
